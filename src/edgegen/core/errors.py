@@ -35,7 +35,8 @@ class UnknownNameError(InputError):
     def __init__(self, kind: str, name: str, known: Iterable[str], *, param: str | None = None):
         self.kind, self.name, self.known = kind, name, sorted(known)
         super().__init__(
-            f"no {kind} named {name!r};{suggest(name, self.known)} known: {', '.join(self.known) or 'none'}", param=param
+            f"no {kind} named {name!r};{suggest(name, self.known)} known: {', '.join(self.known) or 'none'}",
+            param=param,
         )
 
 

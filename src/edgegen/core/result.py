@@ -21,12 +21,16 @@ class Bar:
     high: float | None = None
 
     @staticmethod
-    def at_least(bar: str, value: float, goal: float, *, unit: str = "", n: int = 1, low=None, high=None) -> "Bar":
+    def at_least(
+        bar: str, value: float, goal: float, *, unit: str = "", n: int = 1, low=None, high=None
+    ) -> "Bar":
         """Return a figure that should reach `goal`."""
         return Bar(bar, float(value), unit, f">= {goal:g}", bool(value >= goal), n, low, high)
 
     @staticmethod
-    def at_most(bar: str, value: float, goal: float, *, unit: str = "", n: int = 1, low=None, high=None) -> "Bar":
+    def at_most(
+        bar: str, value: float, goal: float, *, unit: str = "", n: int = 1, low=None, high=None
+    ) -> "Bar":
         """Return a figure that should not exceed `goal`."""
         return Bar(bar, float(value), unit, f"<= {goal:g}", bool(value <= goal), n, low, high)
 

@@ -23,9 +23,15 @@ def violations(state: State, decision: Decision) -> dict[str, Array]:
         "unknown_node": live & ((node < REJECT) | (node >= state.node_count)),
         "node_not_usable": live & placed & ~_usable(xp, state, node),
         "model_not_available": live & placed & ~_available(xp, state, decision),
-        "other_model_than_wanted": live & placed & (state.tasks.model != ANY) & (decision.model != state.tasks.model),
+        "other_model_than_wanted": live
+        & placed
+        & (state.tasks.model != ANY)
+        & (decision.model != state.tasks.model),
         "steps_not_offered": live & placed & ~(decision.steps[:, None] == state.steps[None, :]).any(axis=1),
-        "other_steps_than_wanted": live & placed & (state.tasks.steps != ANY) & (decision.steps != state.tasks.steps),
+        "other_steps_than_wanted": live
+        & placed
+        & (state.tasks.steps != ANY)
+        & (decision.steps != state.tasks.steps),
         "no_trial": live & placed & (decision.trials < 1),
         "share_outside_0_1": live & placed & ~_shares_sane(decision),
         "power_not_finite": live & placed & ~((decision.power_w >= 0) & (decision.power_w < np.inf)),
@@ -82,7 +88,9 @@ def _usable(xp, state: State, node: Array) -> Array:
 
 def _available(xp, state: State, decision: Decision) -> Array:
     models = state.models.live[None, :] & state.models.available
-    return (take_rows(xp, models, decision.node, False) & one_hot(xp, decision.model, state.model_count)).any(axis=1)
+    return (take_rows(xp, models, decision.node, False) & one_hot(xp, decision.model, state.model_count)).any(
+        axis=1
+    )
 
 
 def _shares_sane(decision: Decision) -> Array:
@@ -109,7 +117,9 @@ def _adds_up(xp, state: State, name: str) -> Array:
 def _oversubscribed(xp, state: State, decision: Decision, rows: Array) -> Array:
     over = xp.zeros(state.node_count, dtype=bool)
     for name in _SHARES:
-        over = over | (_adds_up(xp, state, name) & (_used(xp, state, decision, rows, name) > 1 + SHARE_TOLERANCE))
+        over = over | (
+            _adds_up(xp, state, name) & (_used(xp, state, decision, rows, name) > 1 + SHARE_TOLERANCE)
+        )
     return take_rows(xp, over, decision.node, False)
 
 

@@ -44,7 +44,9 @@ class Nodes(eqx.Module):
     """Machines that can generate. Row 0 is LOCAL."""
 
     live: Array  # bool[N]
-    shared: Array  # bool[N], True: splits its speed by `compute_share`; False: one task at a time, in queue order
+    # bool[N], True: splits its speed by `compute_share`; False: one task at a time at full speed, in queue order.
+    # Row LOCAL: True = the device's clock may be lowered to `compute_share` of its full clock (DVFS).
+    shared: Array
     backlog_s: Array  # float[N], work already promised (row LOCAL unused: see `Tasks.local_backlog_s`)
     resident: Array  # bool[N, M], models in memory
     memory_bytes: Array  # float[N], memory for models
@@ -57,7 +59,9 @@ class Links(eqx.Module):
 
     uplink_bps: Array  # float[T, N], rate with the whole band
     downlink_bps: Array  # float[T, N], rate with the whole band
-    uplink_snr: Array  # float[T, N], signal-to-noise ratio over the whole band; inf = rate proportional to the share
+    uplink_snr: (
+        Array  # float[T, N], signal-to-noise ratio over the whole band; inf = rate proportional to the share
+    )
     downlink_snr: Array  # float[T, N], likewise
     rtt_s: Array  # float[T, N], round-trip time
 

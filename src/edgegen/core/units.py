@@ -7,7 +7,16 @@ from edgegen.core.errors import InputError
 
 _SCALES: dict[str, dict[str, float]] = {
     "time": {"s": 1.0, "ms": 1e-3, "us": 1e-6, "min": 60.0, "h": 3600.0},
-    "rate": {"bps": 1.0, "kbps": 1e3, "Mbps": 1e6, "Gbps": 1e9, "bit/s": 1.0, "kbit/s": 1e3, "Mbit/s": 1e6, "Gbit/s": 1e9},
+    "rate": {
+        "bps": 1.0,
+        "kbps": 1e3,
+        "Mbps": 1e6,
+        "Gbps": 1e9,
+        "bit/s": 1.0,
+        "kbit/s": 1e3,
+        "Mbit/s": 1e6,
+        "Gbit/s": 1e9,
+    },
     "power": {"W": 1.0, "mW": 1e-3, "kW": 1e3},
     "energy": {"J": 1.0, "mJ": 1e-3, "kJ": 1e3, "Wh": 3600.0, "kWh": 3.6e6},
     "size": {"B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30},

@@ -35,7 +35,7 @@ def work(state: State, decision: Decision) -> Work:
     scale = xp.where(local, state.tasks.device_step_scale, 1.0)
     speed = scale * (state.models.fixed_s[node, model] + decision.steps * state.models.step_s[node, model])
     full_speed_s = xp.where(served, speed * decision.trials, 0.0)
-    divided = local | state.nodes.shared[node]
+    divided = state.nodes.shared[node]
     share = xp.where(divided & served, xp.maximum(decision.compute_share, 1e-9), 1.0)
     up, down = _radio(xp, state, decision, node)
     away = served & ~local
@@ -70,7 +70,10 @@ def _radio(xp, state: State, decision: Decision, node: Array) -> tuple[Array, Ar
 
     half_rtt_s = links.rtt_s[rows, node] / 2
     up = seconds(tasks.input_bits, links.uplink_bps, links.uplink_snr, decision.uplink_share) + half_rtt_s
-    down = seconds(tasks.output_bits, links.downlink_bps, links.downlink_snr, decision.downlink_share) + half_rtt_s
+    down = (
+        seconds(tasks.output_bits, links.downlink_bps, links.downlink_snr, decision.downlink_share)
+        + half_rtt_s
+    )
     return up, down
 
 
@@ -85,13 +88,16 @@ def queue_wait_s(state: State, decision: Decision, sizes: Work) -> Array:
     left_s = xp.where(tasks.deadline_s < np.inf, tasks.deadline_s - tasks.age_s, 1e9 - tasks.age_s)
     left_s = xp.where(sizes.served, left_s, np.inf)
     rows = xp.arange(state.task_count)
-    first = (left_s[None, :] < left_s[:, None]) | ((left_s[None, :] == left_s[:, None]) & (rows[None, :] < rows[:, None]))
+    sooner, equal = left_s[None, :] < left_s[:, None], left_s[None, :] == left_s[:, None]
+    first = sooner | (equal & (rows[None, :] < rows[:, None]))
     same_device = ~sizes.local[:, None] | (tasks.origin[None, :] == tasks.origin[:, None])
     same = (decision.node[None, :] == decision.node[:, None]) & same_device & sizes.served[None, :]
     busy_s = xp.where(sizes.served, sizes.generate_s + sizes.load_s, 0.0)
     ahead_s = xp.where(same & first, busy_s[None, :], 0.0).sum(axis=1)
     queued = sizes.local | ~take_rows(xp, state.nodes.shared, decision.node, True)
-    promised_s = xp.where(sizes.local, tasks.local_backlog_s, take_rows(xp, state.nodes.backlog_s, decision.node, 0.0))
+    promised_s = xp.where(
+        sizes.local, tasks.local_backlog_s, take_rows(xp, state.nodes.backlog_s, decision.node, 0.0)
+    )
     wait_s = xp.where(queued, promised_s + ahead_s, promised_s)
     return xp.where(sizes.served, xp.maximum(wait_s - sizes.upload_s, 0.0), 0.0)
 
@@ -105,7 +111,8 @@ def predict(state: State, decision: Decision) -> Ledger:
     xp = namespace(state.tasks.live, decision.node)
     sizes = work(state, decision)
     queue_s = queue_wait_s(state, decision, sizes)
-    local_j = state.tasks.device_power_w * decision.compute_share**2 * sizes.full_speed_s
+    clock = xp.where(state.nodes.shared[LOCAL], decision.compute_share, 1.0)
+    local_j = state.tasks.device_power_w * clock**2 * sizes.full_speed_s
     device_j = xp.where(sizes.local, local_j, decision.power_w * sizes.upload_s)
     away_s = xp.where(sizes.local, 0.0, sizes.full_speed_s)
     ledger = Ledger(
