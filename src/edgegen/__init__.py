@@ -16,7 +16,7 @@ _LAZY = {
     "load_policy": "edgegen.registry",
 }
 
-__all__ = ["__version__", *sorted(_LAZY)]  # noqa: PLE0604 - the names are strings; they are built once above
+__all__ = ["__version__", *sorted(_LAZY)]
 
 
 def __getattr__(name: str):
