@@ -16,7 +16,18 @@ _LAZY = {
     "load_policy": "edgegen.registry",
 }
 
-__all__ = ["__version__", *sorted(_LAZY)]
+__all__ = [
+    "AbstractPolicy",
+    "Curve",
+    "Decision",
+    "EdgegenError",
+    "HostPolicy",
+    "Ledger",
+    "Profile",
+    "State",
+    "__version__",
+    "load_policy",
+]
 
 
 def __getattr__(name: str):
