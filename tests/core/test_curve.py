@@ -158,9 +158,7 @@ def test_the_monotone_projection_is_monotone_idempotent_and_keeps_the_mean(value
 
 
 def test_the_monotone_projection_pools_by_weight():
-    assert monotone([0.2, 0.6, 0.3, 0.9], weights=[1, 1, 2, 1]).tolist() == pytest.approx(
-        [0.2, 0.4, 0.4, 0.9]
-    )
+    assert monotone([0.2, 0.6, 0.3, 0.9], weights=[1, 1, 2, 1]).tolist() == pytest.approx([0.2, 0.4, 0.4, 0.9])
 
 
 @pytest.mark.parametrize(

@@ -260,9 +260,7 @@ def test_a_batch_has_at_least_one_picture():
 
 
 def test_an_unknown_packaged_profile_gets_a_suggestion():
-    with pytest.raises(
-        UnknownNameError, match="no packaged profile named 'sdxl-h10'; did you mean 'sdxl-h100'"
-    ):
+    with pytest.raises(UnknownNameError, match="no packaged profile named 'sdxl-h10'; did you mean 'sdxl-h100'"):
         load_packaged("sdxl-h10")
 
 

@@ -59,9 +59,7 @@ class Curve:
     def __post_init__(self):
         if self.form not in PARAMETERS:
             known = ", ".join(PARAMETERS)
-            raise ProfileError(
-                f"no curve form named {self.form!r};{suggest(self.form, PARAMETERS)} known: {known}"
-            )
+            raise ProfileError(f"no curve form named {self.form!r};{suggest(self.form, PARAMETERS)} known: {known}")
         names = PARAMETERS[self.form]
         if len(self.params) != len(names):
             expected = f"{len(names)} parameters ({', '.join(names)})" if names else "no parameters"
@@ -109,9 +107,7 @@ class Curve:
         """Fit a form to points by least squares and say how well it went."""
         if form not in FITTED_FORMS:
             known = ", ".join(FITTED_FORMS)
-            raise ProfileError(
-                f"cannot fit a form named {form!r};{suggest(form, FITTED_FORMS)} can be fitted: {known}"
-            )
+            raise ProfileError(f"cannot fit a form named {form!r};{suggest(form, FITTED_FORMS)} can be fitted: {known}")
         xs, ys = _points(x, y, least=len(PARAMETERS[form]))
         if form == "power_law" and xs.min() <= 0:
             raise ProfileError(f"a power_law is defined for x > 0, got a point at x = {xs.min():g}")
@@ -131,9 +127,7 @@ class Curve:
             raise ProfileError(f"a curve has no field {unknown[0]!r}; its fields are form, params, x, y")
         form = data.get("form")
         if not isinstance(form, str):
-            raise ProfileError(
-                f"a curve needs the name of its form, one of {', '.join(PARAMETERS)}; got {form!r}"
-            )
+            raise ProfileError(f"a curve needs the name of its form, one of {', '.join(PARAMETERS)}; got {form!r}")
         if form == "table":
             return cls.table(data.get("x", ()), data.get("y", ()))
         if "x" in data or "y" in data:
@@ -202,9 +196,7 @@ def _check_two_knee(curve: Curve) -> None:
     _refuse_points(curve)
     x0, _, x1, _ = curve.params
     if not 0 <= x0 < x1:
-        raise ProfileError(
-            f"the knees of a two_knee curve must be 0 <= x0 < x1, got x0 = {x0:g}, x1 = {x1:g}"
-        )
+        raise ProfileError(f"the knees of a two_knee curve must be 0 <= x0 < x1, got x0 = {x0:g}, x1 = {x1:g}")
 
 
 def _check_scale(curve: Curve) -> None:
@@ -219,9 +211,7 @@ def _check_table(curve: Curve) -> None:
         raise ProfileError(f"the x of a table must rise strictly, got {list(curve.x or ())}")
     change = np.diff(ys)
     if np.any(change > 0) and np.any(change < 0):
-        raise ProfileError(
-            f"the y of a table must never turn, got {ys.tolist()}; project it with monotone() first"
-        )
+        raise ProfileError(f"the y of a table must never turn, got {ys.tolist()}; project it with monotone() first")
 
 
 def _list(values: ArrayLike) -> Floats:

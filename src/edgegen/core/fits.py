@@ -40,9 +40,7 @@ def _fit_affine(x: Floats, y: Floats) -> tuple[float, ...]:
     return float(intercept[0]), float(slope[0])
 
 
-def _search_scale(
-    basis: Callable[[Floats], Floats], low: float, high: float, y: Floats
-) -> tuple[float, float, float]:
+def _search_scale(basis: Callable[[Floats], Floats], low: float, high: float, y: Floats) -> tuple[float, float, float]:
     """Return intercept, slope and the shape c in [low, high] with the least error, searched on a log grid."""
     centre, width = math.log(low * high) / 2, math.log(high / low) / 2
     best: tuple[float, float, float] = (0.0, 0.0, low)
@@ -103,9 +101,7 @@ def monotone(y: ArrayLike, *, weights: ArrayLike | None = None, rising: bool = T
     values = np.asarray(y, dtype=np.float64)
     weight = np.ones_like(values) if weights is None else np.asarray(weights, dtype=np.float64)
     if values.ndim != 1 or values.size == 0:
-        raise ProfileError(
-            f"a monotone projection needs a list of at least one number, got shape {values.shape}"
-        )
+        raise ProfileError(f"a monotone projection needs a list of at least one number, got shape {values.shape}")
     if weight.shape != values.shape or np.any(weight <= 0) or not np.all(np.isfinite(weight)):
         raise ProfileError("weights must be positive, finite, and as many as the values")
     if not np.all(np.isfinite(values)):

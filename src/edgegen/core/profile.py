@@ -197,9 +197,7 @@ class Profile:
 
 def packaged() -> list[str]:
     """Return the names of the profiles that come with the package."""
-    return sorted(
-        entry.name.removesuffix(".json") for entry in _folder().iterdir() if entry.name.endswith(".json")
-    )
+    return sorted(entry.name.removesuffix(".json") for entry in _folder().iterdir() if entry.name.endswith(".json"))
 
 
 def load_packaged(name: str) -> Profile:
@@ -240,9 +238,7 @@ def _check_steps(steps: tuple[int, ...]) -> None:
 
 def _check_quality(quality: Mapping[str, Curve], steps: tuple[int, ...]) -> None:
     if not quality:
-        raise ProfileError(
-            f"quality needs at least one curve (category {ANY!r} if there are none)", param="quality"
-        )
+        raise ProfileError(f"quality needs at least one curve (category {ANY!r} if there are none)", param="quality")
     for category, curve in quality.items():
         values = curve(np.asarray(steps, dtype=np.float64))
         if not np.all((values >= 0) & (values <= 1)):

@@ -149,13 +149,9 @@ class ProfileFile(_Part):
             passes_per_step=self.passes_per_step,
             steps=tuple(self.steps),
             quality_scale=self.quality.scale,
-            quality={
-                name: _curve(f"quality.curves.{name}", curve) for name, curve in self.quality.curves.items()
-            },
+            quality={name: _curve(f"quality.curves.{name}", curve) for name, curve in self.quality.curves.items()},
             quality_points=points,
-            quality_fits={
-                name: tuple(fit.build() for fit in fits) for name, fits in self.quality.fits.items()
-            },
+            quality_fits={name: tuple(fit.build() for fit in fits) for name, fits in self.quality.fits.items()},
             step_s=_curve("time.step_s", self.time.step_s),
             step_points=tuple(StepPoint(**point.model_dump()) for point in self.time.step_points),
             step_fit=self.time.step_fit.build() if self.time.step_fit else None,
@@ -306,9 +302,7 @@ def _fields(where: tuple) -> list[str]:
             part = part.model_fields[step].annotation
         else:  # a key of a dict or an index of a list: look at what it holds
             part = get_args(part)[-1]
-        options = [
-            option for option in get_args(part) if isinstance(option, type) and issubclass(option, BaseModel)
-        ]
+        options = [option for option in get_args(part) if isinstance(option, type) and issubclass(option, BaseModel)]
         if type(None) in get_args(part) and options:
             part = options[0]
     return list(part.model_fields)
