@@ -135,6 +135,19 @@ def test_residuals_are_those_of_the_fit():
     assert fit.n == 4
 
 
+def test_a_relative_fit_serves_small_values_as_well_as_large_ones():
+    batch, seconds = [1, 2, 4, 8, 16], [0.10, 0.15, 0.22, 0.41, 0.77]
+    plain = Curve.fit("affine", batch, seconds).curve
+    relative = Curve.fit("affine", batch, seconds, relative=True).curve
+    assert abs(relative(1) - 0.10) < abs(plain(1) - 0.10)
+    # the gradient of the sum of ((a + b x) / y - 1)^2 vanishes
+    off = (relative(batch) / seconds - 1) / seconds
+    assert np.sum(off) == pytest.approx(0, abs=1e-9)
+    assert np.sum(off * batch) == pytest.approx(0, abs=1e-9)
+    with pytest.raises(ProfileError, match="relative fit needs y > 0, got 0"):
+        Curve.fit("affine", [1, 2], [0, 1], relative=True)
+
+
 def test_fits_are_ordered_by_residual_and_skip_forms_with_too_few_points():
     fits = fit_all([1, 2, 4], [0.1, 0.5, 0.9])
     assert [fit.rmse for fit in fits] == sorted(fit.rmse for fit in fits)

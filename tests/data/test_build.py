@@ -110,9 +110,9 @@ def test_batches_on_the_a100_are_close_to_what_was_published():
     for name in ("sdxl-a100", "sd-1.5-a100", "sd-turbo-a100", "sdxs-a100", "sdxl-lightning-a100"):
         profile = load_packaged(name)
         assert profile.step_fit is not None
-        assert profile.step_fit.r2 > 0.99
-        for point in profile.step_points[-2:]:
-            assert math.isclose(profile.step_s_at(point.batch), point.step_s, rel_tol=0.08)
+        assert profile.step_fit.r2 > 0.98
+        for point in profile.step_points:
+            assert math.isclose(profile.step_s_at(point.batch), point.step_s, rel_tol=0.16)
 
 
 def test_stronger_machines_are_faster():

@@ -103,15 +103,21 @@ class Curve:
         return cls("affine", (float(a), float(b)))
 
     @classmethod
-    def fit(cls, form: str, x: ArrayLike, y: ArrayLike) -> "Fit":
-        """Fit a form to points by least squares and say how well it went."""
+    def fit(cls, form: str, x: ArrayLike, y: ArrayLike, *, relative: bool = False) -> "Fit":
+        """Fit a form to points by least squares and say how well it went.
+
+        relative: weigh by 1 / y^2, so that a step of one picture counts as much as a step of sixteen.
+        """
         if form not in FITTED_FORMS:
             known = ", ".join(FITTED_FORMS)
             raise ProfileError(f"cannot fit a form named {form!r};{suggest(form, FITTED_FORMS)} can be fitted: {known}")
         xs, ys = _points(x, y, least=len(PARAMETERS[form]))
         if form == "power_law" and xs.min() <= 0:
             raise ProfileError(f"a power_law is defined for x > 0, got a point at x = {xs.min():g}")
-        return _residuals(cls(form, FITS[form](xs, ys)), xs, ys)
+        if relative and ys.min() <= 0:
+            raise ProfileError(f"a relative fit needs y > 0, got {ys.min():g}")
+        weights = ys**-2.0 if relative else np.ones_like(ys)
+        return _residuals(cls(form, FITS[form](xs, ys, weights)), xs, ys)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for a JSON file; `from_dict` reads it back."""

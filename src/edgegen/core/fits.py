@@ -24,48 +24,52 @@ def ramp(x: Floats, x0: float | Floats, x1: float | Floats) -> Floats:
     return np.clip((x - x0) / (x1 - x0), 0.0, 1.0)
 
 
-def _regress(basis: Floats, y: Floats) -> tuple[Floats, Floats, Floats]:
-    """Regress y on each row of basis; return intercepts, slopes and sums of squared errors."""
-    centred = basis - basis.mean(axis=-1, keepdims=True)
-    spread = np.sum(centred**2, axis=-1)
-    flat = spread <= 1e-18 * np.maximum(1.0, np.sum(basis**2, axis=-1))
-    slope = np.where(flat, 0.0, np.sum(centred * (y - y.mean()), axis=-1) / np.where(flat, 1.0, spread))
-    intercept = y.mean() - slope * basis.mean(axis=-1)
-    error = np.sum((intercept[..., None] + slope[..., None] * basis - y) ** 2, axis=-1)
+def _regress(basis: Floats, y: Floats, w: Floats) -> tuple[Floats, Floats, Floats]:
+    """Regress y on each row of basis with weights w; return intercepts, slopes and weighted squared errors."""
+    w = w / w.sum()
+    y_mean, means = np.sum(w * y), np.sum(w * basis, axis=-1)
+    centred = basis - means[..., None]
+    spread = np.sum(w * centred**2, axis=-1)
+    flat = spread <= 1e-18 * np.maximum(1.0, np.sum(w * basis**2, axis=-1))
+    slope = np.where(flat, 0.0, np.sum(w * centred * (y - y_mean), axis=-1) / np.where(flat, 1.0, spread))
+    intercept = y_mean - slope * means
+    error = np.sum(w * (intercept[..., None] + slope[..., None] * basis - y) ** 2, axis=-1)
     return intercept, slope, error
 
 
-def _fit_affine(x: Floats, y: Floats) -> tuple[float, ...]:
-    intercept, slope, _ = _regress(x[None, :], y)
+def _fit_affine(x: Floats, y: Floats, w: Floats) -> tuple[float, ...]:
+    intercept, slope, _ = _regress(x[None, :], y, w)
     return float(intercept[0]), float(slope[0])
 
 
-def _search_scale(basis: Callable[[Floats], Floats], low: float, high: float, y: Floats) -> tuple[float, float, float]:
+def _search_scale(
+    basis: Callable[[Floats], Floats], low: float, high: float, y: Floats, w: Floats
+) -> tuple[float, float, float]:
     """Return intercept, slope and the shape c in [low, high] with the least error, searched on a log grid."""
     centre, width = math.log(low * high) / 2, math.log(high / low) / 2
     best: tuple[float, float, float] = (0.0, 0.0, low)
     for _ in range(_SHAPE_ROUNDS):
         logs = np.linspace(centre - width, centre + width, _SHAPE_GRID)
         logs = np.clip(logs, math.log(low), math.log(high))
-        intercept, slope, error = _regress(basis(np.exp(logs)[:, None]), y)
+        intercept, slope, error = _regress(basis(np.exp(logs)[:, None]), y, w)
         at = int(np.argmin(error))
         best = (float(intercept[at]), float(slope[at]), float(np.exp(logs[at])))
         centre, width = float(logs[at]), width / 8
     return best
 
 
-def _fit_power_law(x: Floats, y: Floats) -> tuple[float, ...]:
-    a, slope, c = _search_scale(lambda c: x**-c, 0.02, 12.0, y)
+def _fit_power_law(x: Floats, y: Floats, w: Floats) -> tuple[float, ...]:
+    a, slope, c = _search_scale(lambda c: x**-c, 0.02, 12.0, y, w)
     return a, -slope, c
 
 
-def _fit_saturating_exponential(x: Floats, y: Floats) -> tuple[float, ...]:
+def _fit_saturating_exponential(x: Floats, y: Floats, w: Floats) -> tuple[float, ...]:
     span = float(x[-1] - x[0])
-    a, slope, c = _search_scale(lambda c: np.exp(-x / c), span / 200, span * 20, y)
+    a, slope, c = _search_scale(lambda c: np.exp(-x / c), span / 200, span * 20, y, w)
     return a, -slope, c
 
 
-def _fit_two_knee(x: Floats, y: Floats) -> tuple[float, ...]:
+def _fit_two_knee(x: Floats, y: Floats, w: Floats) -> tuple[float, ...]:
     low, high = float(x[0]), float(x[-1])
     starts = ends = np.union1d(np.linspace(low, high, _SHAPE_GRID), x)
     width = high - low
@@ -74,7 +78,7 @@ def _fit_two_knee(x: Floats, y: Floats) -> tuple[float, ...]:
         x0, x1 = (grid.ravel() for grid in np.meshgrid(starts, ends, indexing="ij"))
         apart = x1 - x0 > 1e-9 * (high - low)
         x0, x1 = x0[apart], x1[apart]
-        intercept, slope, error = _regress(ramp(x, x0[:, None], x1[:, None]), y)
+        intercept, slope, error = _regress(ramp(x, x0[:, None], x1[:, None]), y, w)
         at = int(np.argmin(error))
         best = tuple(float(v) for v in (x0[at], intercept[at], x1[at], intercept[at] + slope[at]))
         width /= 8
@@ -83,13 +87,13 @@ def _fit_two_knee(x: Floats, y: Floats) -> tuple[float, ...]:
     return best
 
 
-FITS: dict[str, Callable[[Floats, Floats], tuple[float, ...]]] = {
+FITS: dict[str, Callable[[Floats, Floats, Floats], tuple[float, ...]]] = {
     "two_knee": _fit_two_knee,
     "saturating_exponential": _fit_saturating_exponential,
     "power_law": _fit_power_law,
     "affine": _fit_affine,
 }
-"""Form -> function of sorted points (x, y) that returns the parameters of the least-squares fit."""
+"""Form -> function of sorted points and their weights (x, y, w) that returns the parameters of the least-squares fit."""
 
 
 def monotone(y: ArrayLike, *, weights: ArrayLike | None = None, rising: bool = True) -> Floats:

@@ -242,12 +242,20 @@ def text(profile: Profile) -> str:
 
 def write(profile: Profile, path: Path) -> Path:
     """Write a profile file and return its path."""
-    if path.suffix != ".json":
-        raise ProfileError(f"profiles are written as .json files, got {path}")
+    check_path(path)
     try:
         path.write_text(text(profile), encoding="utf-8")
     except OSError as error:
         raise ProfileError(f"cannot write the profile {path}: {error.strerror or error}") from error
+    return path
+
+
+def check_path(path: Path) -> Path:
+    """Return the path if a profile can be written there, or say why not."""
+    if path.suffix != ".json":
+        raise ProfileError(f"profiles are written as .json files, got {path}", param="out")
+    if not path.parent.is_dir():
+        raise ProfileError(f"cannot write the profile {path}: there is no folder {path.parent}", param="out")
     return path
 
 

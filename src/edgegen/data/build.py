@@ -79,7 +79,9 @@ def _profile(row: Row) -> Profile:
     }
     assumed = timing.assumed | quality_assumed | energy_assumed
     assumed["load_s"] = "weights come from storage at a round rate of this class of device; compiling is not counted"
-    sources = dict.fromkeys([timing.source, model["source"], *quality_source, device["source"]])
+    sources = dict.fromkeys([timing.source, model["source"], *quality_source])
+    if device["kind"] == "declared" and energy_method == "declared":
+        sources[device["source"]] = None
     return Profile(
         model=row["model"],
         device=device["device"],
@@ -105,7 +107,7 @@ def _profile(row: Row) -> Profile:
             device=device["device"],
             date=row["date"],
             revision=model["model"],
-            sources=tuple(source for source in sources if "no published figure" not in source),
+            sources=tuple(sources),
             formulas=formulas,
             assumed=assumed,
             cautions=(*timing.cautions, "FID does not rank models as people do: compare step counts, not models"),
@@ -217,13 +219,14 @@ def _diffserve(row: Row) -> Timing:
     runs = [run for run in facts("diffserve_latency") if run["id"] == row["key"]]
     steps = int(runs[0]["steps"])
     points = tuple(StepPoint(int(run["batch"]), _tidy(float(run["latency_ms"]) / 1000 / steps)) for run in runs)
-    fit = _tidy_fit(Curve.fit("affine", [point.batch for point in points], [point.step_s for point in points]))
+    batches, times = [point.batch for point in points], [point.step_s for point in points]
+    fit = _tidy_fit(Curve.fit("affine", batches, times, relative=True))
     return Timing(
         fit.curve,
         0.0,
         "DiffServe's profiling runs on A100 80 GB",
         runs[0]["source"],
-        {"step_s": f"straight line through latency(batch) / {steps} steps; {_WHOLE}"},
+        {"step_s": f"straight line through latency(batch) / {steps} steps, least relative squares; {_WHOLE}"},
         ("the source gives means without spread",),
         points=points,
         fit=fit,
