@@ -23,9 +23,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from edgegen.core.errors import ProfileError, suggest
-from edgegen.core.fits import FITS, Floats, monotone, ramp
+from edgegen.core.fits import FITS, Floats, monotone, ramp, tidy
 
-__all__ = ["FITTED_FORMS", "PARAMETERS", "Curve", "Fit", "fit_all", "fit_best", "monotone"]
+__all__ = ["FITTED_FORMS", "PARAMETERS", "Curve", "Fit", "fit_all", "fit_best", "monotone", "tidy"]
 
 PARAMETERS = MappingProxyType(
     {
@@ -159,6 +159,11 @@ class Fit:
     max_error: float
     r2: float
     n: int
+
+    def tidy(self) -> "Fit":
+        """Return the fit with six digits of every number, more than any measurement has."""
+        curve = Curve(self.curve.form, tuple(tidy(value) for value in self.curve.params))
+        return Fit(curve, tidy(self.rmse), tidy(self.max_error), tidy(self.r2), self.n)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data for a JSON file."""

@@ -121,3 +121,8 @@ def monotone(y: ArrayLike, *, weights: ArrayLike | None = None, rising: bool = T
             total, length = total + before_mass, length + before_length
         blocks.append((mean, total, length))
     return sign * np.repeat([mean for mean, _, _ in blocks], [length for _, _, length in blocks])
+
+
+def tidy(value: float) -> float:
+    """Return the value with six significant digits, so that files read well and compare equal everywhere."""
+    return float(f"{value:.6g}")

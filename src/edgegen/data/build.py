@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgegen.core.curve import Curve, Fit, fit_all
+from edgegen.core.curve import Curve, Fit, fit_all, tidy
 from edgegen.core.profile import ANY, FID_NORMALISED, Profile, Provenance, QualityPoint, StepPoint
 from edgegen.core.profile_file import text
 
@@ -97,7 +97,7 @@ def _profile(row: Row) -> Profile:
         step_points=timing.points,
         step_fit=timing.fit,
         fixed_s=timing.fixed_s,
-        load_s=_tidy(load_s),
+        load_s=tidy(load_s),
         memory_bytes=memory_bytes,
         power_w=power_w,
         energy_method=energy_method,
@@ -145,13 +145,13 @@ def _quality(key: str, steps: tuple[int, ...]) -> tuple[Curve, tuple[QualityPoin
 
 
 def _quality_of(fid: float) -> float:
-    return _tidy(float(np.clip(1 - fid / FID_OF_QUALITY_ZERO, 0, 1)))
+    return tidy(float(np.clip(1 - fid / FID_OF_QUALITY_ZERO, 0, 1)))
 
 
 def _fits(curve: Curve) -> tuple[Fit, ...]:
     if len(curve.x or ()) < 3:
         return ()
-    return tuple(_tidy_fit(fit) for fit in fit_all(curve.x or (), curve.y or ()))
+    return tuple(fit.tidy() for fit in fit_all(curve.x or (), curve.y or ()))
 
 
 # --------------------------------------------------------------------------------------------------------- power
@@ -179,7 +179,7 @@ def _mlperf(row: Row) -> Timing:
     steps, number = int(run["steps"]), int(run["accelerators"])
     method = f"MLPerf Inference {run['round']} {run['division']}, {run['submitter']}, {run['scenario']}"
     if run["scenario"] == "SingleStream":
-        step_s = _tidy(float(run["lat_mean_s"]) / steps)
+        step_s = tidy(float(run["lat_mean_s"]) / steps)
         formula = f"mean latency {run['lat_mean_s']} s / {steps} steps; {_WHOLE}"
         assumed = {"step_s.batch": _ONE_AT_A_TIME}
         return Timing(Curve.affine(0, step_s), 0.0, method, run["source"], {"step_s": formula}, assumed=assumed)
@@ -200,13 +200,13 @@ def _mlperf_power(row: Row) -> Timing:
         formulas,
         timing.cautions,
         timing.assumed,
-        power_w=_tidy(float(run["mean_w"]) / number),
+        power_w=tidy(float(run["mean_w"]) / number),
         power_scope=scope,
     )
 
 
 def _throughput(images_per_s: float, number: int, steps: int, method: str, source: str) -> Timing:
-    step_s = _tidy(number / images_per_s / steps)
+    step_s = tidy(number / images_per_s / steps)
     formula = f"batch x {number} accelerators / {images_per_s:g} images per second / {steps} steps; {_WHOLE}"
     cautions = (
         "from throughput under a saturating load: time per picture of a busy accelerator, not the latency of one",
@@ -218,9 +218,9 @@ def _throughput(images_per_s: float, number: int, steps: int, method: str, sourc
 def _diffserve(row: Row) -> Timing:
     runs = [run for run in facts("diffserve_latency") if run["id"] == row["key"]]
     steps = int(runs[0]["steps"])
-    points = tuple(StepPoint(int(run["batch"]), _tidy(float(run["latency_ms"]) / 1000 / steps)) for run in runs)
+    points = tuple(StepPoint(int(run["batch"]), tidy(float(run["latency_ms"]) / 1000 / steps)) for run in runs)
     batches, times = [point.batch for point in points], [point.step_s for point in points]
-    fit = _tidy_fit(Curve.fit("affine", batches, times, relative=True))
+    fit = Curve.fit("affine", batches, times, relative=True).tidy()
     return Timing(
         fit.curve,
         0.0,
@@ -237,7 +237,7 @@ def _single(row: Row) -> Timing:
     run = fact("lcm_lora_latency", row["key"])
     steps = int(run["steps"])
     return Timing(
-        Curve.affine(0, _tidy(float(run["latency_s"]) / steps)),
+        Curve.affine(0, tidy(float(run["latency_s"]) / steps)),
         0.0,
         "one published time of the whole pipeline at batch 1",
         run["source"],
@@ -251,8 +251,8 @@ def _apple(row: Row) -> Timing:
     run = fact("apple_coreml", row["key"])
     steps, per_s, e2e_s = int(run["steps"]), float(run["it_per_s"]), float(run["e2e_s"])
     return Timing(
-        Curve.affine(0, _tidy(1 / per_s)),
-        _tidy(e2e_s - steps / per_s),
+        Curve.affine(0, tidy(1 / per_s)),
+        tidy(e2e_s - steps / per_s),
         f"Core ML Stable Diffusion on {run['compute_unit']}, {run['weights']}, {run['note']}",
         run["source"],
         {
@@ -268,8 +268,8 @@ def _qualcomm(row: Row) -> Timing:
     ms = {run["component"]: run for run in facts("qualcomm_npu") if run["id"] == row["key"]}
     text, unet, vae = (float(ms[part]["inference_ms"]) for part in ("text_encoder", "unet", "vae"))
     return Timing(
-        Curve.affine(0, _tidy(2 * unet / 1000)),
-        _tidy((text + vae) / 1000),
+        Curve.affine(0, tidy(2 * unet / 1000)),
+        tidy((text + vae) / 1000),
         "Qualcomm AI Hub component times on a hosted device, w8a16",
         ms["unet"]["source"],
         {
@@ -290,16 +290,6 @@ RECIPES: dict[str, Callable[[Row], Timing]] = {
     "qualcomm": _qualcomm,
 }
 """How each fact table becomes a time; the keys of the column `recipe` of `fleet.csv`."""
-
-
-def _tidy(value: float) -> float:
-    """Return the value with six digits, more than any source has, so that files compare equal everywhere."""
-    return float(f"{value:.6g}")
-
-
-def _tidy_fit(fit: Fit) -> Fit:
-    curve = Curve(fit.curve.form, tuple(_tidy(value) for value in fit.curve.params))
-    return Fit(curve, _tidy(fit.rmse), _tidy(fit.max_error), _tidy(fit.r2), fit.n)
 
 
 # --------------------------------------------------------------------------------------------------------- files
