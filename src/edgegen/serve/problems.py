@@ -35,6 +35,11 @@ UNSUPPORTED = {
     "frame_duration_ms": "pictures are PNG",
     "input_fidelity": "pictures are made from text alone",
 }
+_HTTP = {
+    404: ("not_found", "there is nothing at this address; GET /openapi.json lists what there is"),
+    405: ("method_not_allowed", "this address does not take this method; GET /openapi.json says which"),
+    413: ("body_too_large", ""),
+}
 _SHOWN = 80  # characters of a wrong value that an answer repeats
 
 
@@ -88,6 +93,13 @@ def problem_of(error: EdgegenError) -> Problem:
         extras = {"unknown_words": list(getattr(error, "unknown", ())), "known_words": list(known)}
         return Problem(400, message, param="prompt", code="unknown_words", extras=extras)
     return Problem(500, message, kind="server_error", code="internal_error")
+
+
+def problem_of_http(error: HTTPException) -> Problem:
+    """Return the answer that an error of the web framework stands for."""
+    code, message = _HTTP.get(error.status_code, (None, str(error.detail)))
+    headers = dict(error.headers) if error.headers else None
+    return Problem(error.status_code, message or str(error.detail), code=code, headers=headers)
 
 
 def problem_of_validation(errors: list[dict[str, Any]], fields: dict[str, list[str]]) -> Problem:
@@ -164,10 +176,8 @@ def install(app: FastAPI, fields: dict[str, list[str]]) -> None:
 
     @app.exception_handler(HTTPException)
     async def on_http(request: Request, error: HTTPException) -> JSONResponse:
-        code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code)
-        message = f"{request.method} {request.url.path[:_SHOWN]}: {error.detail}"
-        headers = dict(error.headers) if error.headers else None
-        return Problem(error.status_code, message, code=code, headers=headers).response()
+        del request
+        return problem_of_http(error).response()
 
     @app.exception_handler(Exception)
     async def on_bug(request: Request, error: Exception) -> JSONResponse:
