@@ -16,7 +16,18 @@ _LAZY = {
     "load_policy": "edgegen.registry",
 }
 
-__all__ = ["__version__", *sorted(_LAZY)]  # noqa: PLE0604 - the names are strings; they are built once above
+__all__ = [
+    "AbstractPolicy",
+    "Curve",
+    "Decision",
+    "EdgegenError",
+    "HostPolicy",
+    "Ledger",
+    "Profile",
+    "State",
+    "__version__",
+    "load_policy",
+]
 
 
 def __getattr__(name: str):

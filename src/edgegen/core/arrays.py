@@ -4,11 +4,15 @@ Live snapshots are built in NumPy; the simulator traces the same functions with 
 with `namespace(...)` and without in-place updates serve both.
 """
 
+import functools
 import sys
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
+P = ParamSpec("P")
+R = TypeVar("R")
 Array = Any  # a numpy.ndarray or a jax.Array; shapes stand in the docstrings
 
 
@@ -35,4 +39,15 @@ def take_rows(xp: Any, table: Array, rows: Array, default: Any) -> Array:
 
 def one_hot(xp: Any, rows: Array, count: int) -> Array:
     """Return booleans [T, count] that mark each row's column; sentinels mark none."""
-    return rows[:, None] == xp.arange(count)[None, :]
+    return rows[:, None] == xp.arange(count, dtype=rows.dtype)[None, :]
+
+
+def padding_is_silent(function: Callable[P, R]) -> Callable[P, R]:
+    """Let padding hold NaN and infinities without NumPy warnings; masks keep them out of every result."""
+
+    @functools.wraps(function)
+    def silent(*args: P.args, **kwargs: P.kwargs) -> R:
+        with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+            return function(*args, **kwargs)
+
+    return silent

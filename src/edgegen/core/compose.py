@@ -59,9 +59,7 @@ class Mixture(AbstractPolicy):
             or min(self.weights) < 0
             or sum(self.weights) <= 0
         ):
-            raise ValueError(
-                f"Mixture needs one weight >= 0 per policy and a positive sum, got {self.weights}"
-            )
+            raise ValueError(f"Mixture needs one weight >= 0 per policy and a positive sum, got {self.weights}")
 
     def decide(self, state: State, *, key=None) -> Decision:
         import jax
@@ -87,9 +85,7 @@ class TwoTimescale(AbstractPolicy):
 
     def __check_init__(self):
         if not 0 < self.tick_s <= self.period_s:
-            raise ValueError(
-                f"expected 0 < tick_s <= period_s, got tick_s={self.tick_s}, period_s={self.period_s}"
-            )
+            raise ValueError(f"expected 0 < tick_s <= period_s, got tick_s={self.tick_s}, period_s={self.period_s}")
 
     def decide(self, state: State, *, key=None) -> Decision:
         xp = namespace(state.clock_s, state.nodes.resident)

@@ -1,7 +1,7 @@
 """Everything that chooses is a policy: `decide(state, key=key) -> Decision`.
 
-A policy is memoryless: what must be remembered is in the State, so a restart loses nothing and one journal line explains
-a decision. Policies made of policies are in `core.compose`.
+A policy is memoryless: what must be remembered is in the State, so a restart loses nothing and one journal line
+explains a decision. Policies made of policies are in `core.compose`.
 """
 
 import abc

@@ -21,16 +21,12 @@ class Bar:
     high: float | None = None
 
     @staticmethod
-    def at_least(
-        bar: str, value: float, goal: float, *, unit: str = "", n: int = 1, low=None, high=None
-    ) -> "Bar":
+    def at_least(bar: str, value: float, goal: float, *, unit: str = "", n: int = 1, low=None, high=None) -> "Bar":
         """Return a figure that should reach `goal`."""
         return Bar(bar, float(value), unit, f">= {goal:g}", bool(value >= goal), n, low, high)
 
     @staticmethod
-    def at_most(
-        bar: str, value: float, goal: float, *, unit: str = "", n: int = 1, low=None, high=None
-    ) -> "Bar":
+    def at_most(bar: str, value: float, goal: float, *, unit: str = "", n: int = 1, low=None, high=None) -> "Bar":
         """Return a figure that should not exceed `goal`."""
         return Bar(bar, float(value), unit, f"<= {goal:g}", bool(value <= goal), n, low, high)
 
@@ -51,4 +47,5 @@ def wilson(successes: int, n: int, *, z: float = 1.959964) -> tuple[float, float
     rate = successes / n
     centre = (rate + z * z / (2 * n)) / (1 + z * z / n)
     half = z * math.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    low = 0.0 if successes == 0 else max(0.0, centre - half)
+    return low, 1.0 if successes == n else min(1.0, centre + half)

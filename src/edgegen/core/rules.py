@@ -6,7 +6,7 @@ These are the rules of the data itself: rows, names, step counts, shares and mem
 
 import numpy as np
 
-from edgegen.core.arrays import Array, namespace, one_hot, take_rows
+from edgegen.core.arrays import Array, namespace, one_hot, padding_is_silent, take_rows
 from edgegen.core.decision import HOLD, REJECT, TASK_COLUMNS, Decision
 from edgegen.core.state import ANY, LOCAL, State
 
@@ -14,6 +14,7 @@ SHARE_TOLERANCE = 1e-5  # rounding that a sum of shares may carry
 _SHARES = ("uplink_share", "downlink_share", "compute_share")
 
 
+@padding_is_silent
 def violations(state: State, decision: Decision) -> dict[str, Array]:
     """Return, for every rule by name, the rows (bool[T]) of `decision` that break it. Padding never breaks a rule."""
     xp = namespace(state.tasks.live, decision.node)
@@ -23,15 +24,9 @@ def violations(state: State, decision: Decision) -> dict[str, Array]:
         "unknown_node": live & ((node < REJECT) | (node >= state.node_count)),
         "node_not_usable": live & placed & ~_usable(xp, state, node),
         "model_not_available": live & placed & ~_available(xp, state, decision),
-        "other_model_than_wanted": live
-        & placed
-        & (state.tasks.model != ANY)
-        & (decision.model != state.tasks.model),
+        "other_model_than_wanted": live & placed & (state.tasks.model != ANY) & (decision.model != state.tasks.model),
         "steps_not_offered": live & placed & ~(decision.steps[:, None] == state.steps[None, :]).any(axis=1),
-        "other_steps_than_wanted": live
-        & placed
-        & (state.tasks.steps != ANY)
-        & (decision.steps != state.tasks.steps),
+        "other_steps_than_wanted": live & placed & (state.tasks.steps != ANY) & (decision.steps != state.tasks.steps),
         "no_trial": live & placed & (decision.trials < 1),
         "share_outside_0_1": live & placed & ~_shares_sane(decision),
         "power_not_finite": live & placed & ~((decision.power_w >= 0) & (decision.power_w < np.inf)),
@@ -46,6 +41,7 @@ def violated_rows(state: State, decision: Decision) -> Array:
     return _any(violations(state, decision))
 
 
+@padding_is_silent
 def resident_violations(state: State, decision: Decision) -> Array:
     """Return bool[N], nodes that are asked to keep more than fits, or a model that they cannot run."""
     xp = namespace(state.nodes.live, decision.resident)
@@ -55,12 +51,13 @@ def resident_violations(state: State, decision: Decision) -> Array:
     return state.nodes.live & (impossible | (needed > state.nodes.memory_bytes))
 
 
+@padding_is_silent
 def repair(state: State, decision: Decision) -> Decision:
     """Return a decision that breaks no rule. Idempotent; rows that break none are returned as they were.
 
     A wish for certain steps is granted, other step counts move to the nearest offered, shares are clipped and scaled to
-    their node's capacity; a row that still breaks a rule waits (`HOLD`). Nodes that were asked to keep more than fits keep
-    what they have.
+    their node's capacity; a row that still breaks a rule waits (`HOLD`). Nodes that were asked to keep more than fits
+    keep what they have.
     """
     xp = namespace(state.tasks.live, decision.node)
     mended = _mend_steps(xp, state, decision)
@@ -88,9 +85,7 @@ def _usable(xp, state: State, node: Array) -> Array:
 
 def _available(xp, state: State, decision: Decision) -> Array:
     models = state.models.live[None, :] & state.models.available
-    return (take_rows(xp, models, decision.node, False) & one_hot(xp, decision.model, state.model_count)).any(
-        axis=1
-    )
+    return (take_rows(xp, models, decision.node, False) & one_hot(xp, decision.model, state.model_count)).any(axis=1)
 
 
 def _shares_sane(decision: Decision) -> Array:
@@ -108,18 +103,15 @@ def _used(xp, state: State, decision: Decision, rows: Array, name: str) -> Array
     return xp.where(on_node, xp.where(rows, getattr(decision, name), 0.0)[:, None], 0.0).sum(axis=0)
 
 
-def _adds_up(xp, state: State, name: str) -> Array:
-    """bool[N]: the nodes on which a share of this kind is divided between tasks."""
-    apart = xp.arange(state.node_count) != LOCAL
-    return apart & state.nodes.shared if name == "compute_share" else apart
+def _adds_up(xp, state: State) -> Array:
+    """bool[N]: nodes that divide their links and compute; the others use them in turn, LOCAL is each task's own."""
+    return (xp.arange(state.node_count) != LOCAL) & state.nodes.shared
 
 
 def _oversubscribed(xp, state: State, decision: Decision, rows: Array) -> Array:
     over = xp.zeros(state.node_count, dtype=bool)
     for name in _SHARES:
-        over = over | (
-            _adds_up(xp, state, name) & (_used(xp, state, decision, rows, name) > 1 + SHARE_TOLERANCE)
-        )
+        over = over | (_adds_up(xp, state) & (_used(xp, state, decision, rows, name) > 1 + SHARE_TOLERANCE))
     return take_rows(xp, over, decision.node, False)
 
 
@@ -150,7 +142,7 @@ def _fit_shares(xp, state: State, decision: Decision) -> Decision:
     for name in _SHARES:
         share = getattr(decision, name)
         used = _used(xp, state, decision, rows, name)
-        over = _adds_up(xp, state, name) & (used > 1 + SHARE_TOLERANCE)
+        over = _adds_up(xp, state) & (used > 1 + SHARE_TOLERANCE)
         scale = take_rows(xp, xp.where(over, 1.0 / xp.where(over, used, 1.0), 1.0), decision.node, 1.0)
         fitted[name] = xp.where(rows, share * scale, share).astype(share.dtype)
     return decision.replace(**fitted)

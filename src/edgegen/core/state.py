@@ -59,9 +59,7 @@ class Links(eqx.Module):
 
     uplink_bps: Array  # float[T, N], rate with the whole band
     downlink_bps: Array  # float[T, N], rate with the whole band
-    uplink_snr: (
-        Array  # float[T, N], signal-to-noise ratio over the whole band; inf = rate proportional to the share
-    )
+    uplink_snr: Array  # float[T, N], signal-to-noise ratio over the whole band; inf = rate proportional to the share
     downlink_snr: Array  # float[T, N], likewise
     rtt_s: Array  # float[T, N], round-trip time
 

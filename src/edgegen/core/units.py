@@ -56,7 +56,7 @@ def format_si(value: float, unit: str) -> str:
     """Write a number with a readable prefix: `format_si(0.0123, 's')` is `12.3 ms`."""
     if value == 0 or not math.isfinite(value):
         return f"{value:g} {unit}"
-    for factor, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ")):
-        if abs(value) >= factor:
+    for factor, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n")):
+        if abs(value) >= factor * (1 - 1e-12):
             return f"{value / factor:.3g} {prefix}{unit}"
     return f"{value:.3g} {unit}"

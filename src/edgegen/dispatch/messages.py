@@ -173,7 +173,9 @@ class Cancel:
 
 @dataclasses.dataclass(frozen=True)
 class Reject:
-    """Refuse a request, or give it up. `offer` is the closest thing that could run (as in a `/v1/plan` answer), or None."""
+    """Refuse a request, or give it up. `offer` is the closest thing that could run (as in a `/v1/plan` answer), or
+    None.
+    """
 
     id: str
     code: Literal["infeasible", "busy", "failed"]

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from edgegen.core.arrays import Array, namespace
+from edgegen.core.arrays import Array, namespace, padding_is_silent
 from edgegen.core.ledger import Ledger
 from edgegen.core.state import ENERGY, MONEY, QUALITY, TIME, State
 
@@ -27,11 +27,12 @@ def scales(state: State) -> tuple[Array, Array, Array]:
     )
 
 
+@padding_is_silent
 def task_costs(state: State, ledger: Ledger, served: Array) -> Array:
     """Return the weighted cost float[T]: average error, time, device energy and money against the task's limits.
 
-    The form of the objective follows Wang, Liu and Zhao (arXiv:2312.06203) as reconstructed: w_q (1 - quality) + w_t T/Tmax +
-    w_e E/Emax, with money added. A live task that is not served costs `REFUSAL` times its weights.
+    The form of the objective follows Wang, Liu and Zhao (arXiv:2312.06203) as reconstructed: w_q (1 - quality) + w_t
+    T/Tmax + w_e E/Emax, with money added. A live task that is not served costs `REFUSAL` times its weights.
     """
     xp = namespace(state.tasks.live, served)
     weights = state.tasks.weights

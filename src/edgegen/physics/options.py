@@ -1,13 +1,13 @@
 """Every option of every task, as if it ran alone after what its node has already promised.
 
-The table is what simple rules choose from, what admission checks, and where the planner starts. Shapes: T tasks, N nodes,
-M models, S step counts.
+The table is what simple rules choose from, what admission checks, and where the planner starts. Shapes: T tasks, N
+nodes, M models, S step counts.
 """
 
 import equinox as eqx
 import numpy as np
 
-from edgegen.core.arrays import Array, namespace
+from edgegen.core.arrays import Array, namespace, one_hot, padding_is_silent
 from edgegen.core.state import ANY, ENERGY, LOCAL, MONEY, QUALITY, TIME, State
 from edgegen.physics.channel import rate_bps
 from edgegen.physics.objective import scales
@@ -19,6 +19,7 @@ class Options(eqx.Module):
     """Predicted costs and gains of each (task, node, model, steps)."""
 
     possible: Array  # bool[T, N, M, S], breaks no rule of the data (see `core.rules`)
+    affordable: Array  # bool[T, N, M, S], possible and within every limit but the deadline
     feasible: Array  # bool[T, N, M, S], possible and within every limit
     quality: Array  # float[T, M, S]
     upload_s: Array  # float[T, N]
@@ -34,6 +35,7 @@ class Options(eqx.Module):
     cost: Array  # float[T, N, M, S], weighted as in `physics.objective`; inf where not possible
 
 
+@padding_is_silent
 def options(state: State, *, uplink_share: float = 1.0, downlink_share: float = 1.0) -> Options:
     """Return the table of options with the given shares of every link."""
     xp = namespace(state.tasks.live, state.models.quality)
@@ -49,18 +51,18 @@ def options(state: State, *, uplink_share: float = 1.0, downlink_share: float = 
     total_s = fixed_part_s + work_s / clock
     local = (xp.arange(state.node_count) == LOCAL)[None, :, None, None]
     radio_j = (tasks.transmit_power_w[:, None] * upload_s)[:, :, None, None]
-    device_j = xp.where(
-        local, tasks.device_power_w[:, None, None, None] * clock**2 * work_s, radio_j + 0 * work_s
-    )
+    device_j = xp.where(local, tasks.device_power_w[:, None, None, None] * clock**2 * work_s, radio_j + 0 * work_s)
     away_s = xp.where(local, 0.0, work_s)
     node_j = nodes.power_w[None, :, None, None] * away_s
     money = nodes.price_usd_per_s[None, :, None, None] * away_s
     possible = _possible(xp, state)
-    feasible = possible & _within_limits(state, total_s, device_j, money, quality)
+    affordable = possible & _affordable(state, device_j, money, quality)
+    left_s = (tasks.deadline_s * (1 + 1e-6) - tasks.age_s)[:, None, None, None]
     cost = _cost(xp, state, total_s, device_j, money, quality)
     return Options(
         possible=possible,
-        feasible=feasible,
+        affordable=affordable,
+        feasible=affordable & (total_s <= left_s),
         quality=quality,
         upload_s=upload_s,
         download_s=download_s,
@@ -97,7 +99,8 @@ def promised_s(state: State) -> Array:
 def full_speed_s(state: State) -> Array:
     """Return the seconds float[T, N, M, S] of generation at full speed."""
     xp = namespace(state.tasks.live, state.models.step_s)
-    node_s = state.models.fixed_s[:, :, None] + state.models.step_s[:, :, None] * state.steps[None, None, :]
+    steps = state.steps.astype(state.models.step_s.dtype)
+    node_s = state.models.fixed_s[:, :, None] + state.models.step_s[:, :, None] * steps[None, None, :]
     local = (xp.arange(state.node_count) == LOCAL)[None, :]
     scale = xp.where(local, state.tasks.device_step_scale[:, None], 1.0)
     return scale[:, :, None, None] * node_s[None]
@@ -119,9 +122,7 @@ def _best_clock(xp, state: State, work_s: Array, fixed_part_s: Array) -> Array:
     budget = tasks.energy_budget_j[:, None, None, None]
     used = xp.maximum(tasks.device_power_w[:, None, None, None] * work_s, 1e-12)
     most = xp.sqrt(xp.where(budget < np.inf, budget / used, 1.0))
-    clock = xp.clip(
-        xp.maximum(free[:, None, None, None], least), _LEAST_CLOCK, xp.clip(most, _LEAST_CLOCK, 1.0)
-    )
+    clock = xp.clip(xp.maximum(free[:, None, None, None], least), _LEAST_CLOCK, xp.clip(most, _LEAST_CLOCK, 1.0))
     adjustable = (xp.arange(state.node_count) == LOCAL)[None, :, None, None] & state.nodes.shared[LOCAL]
     return xp.where(adjustable, clock, 1.0)
 
@@ -129,28 +130,21 @@ def _best_clock(xp, state: State, work_s: Array, fixed_part_s: Array) -> Array:
 def _possible(xp, state: State) -> Array:
     tasks, nodes, models = state.tasks, state.nodes, state.models
     node_ok = tasks.live[:, None] & tasks.allowed & nodes.live[None, :]
-    model_ok = (tasks.model == ANY)[:, None] | (tasks.model[:, None] == xp.arange(state.model_count)[None, :])
-    runs = (
-        models.available
-        & models.live[None, :]
-        & (models.memory_bytes[None, :] <= nodes.memory_bytes[:, None])
-    )
+    model_ok = (tasks.model == ANY)[:, None] | (one_hot(xp, tasks.model, state.model_count))
+    runs = models.available & models.live[None, :] & (models.memory_bytes[None, :] <= nodes.memory_bytes[:, None])
     steps_ok = (tasks.steps == ANY)[:, None] | (tasks.steps[:, None] == state.steps[None, :])
     where = node_ok[:, :, None] & model_ok[:, None, :] & runs[None]
     return where[..., None] & steps_ok[:, None, None, :]
 
 
-def _within_limits(state: State, total_s: Array, device_j: Array, money: Array, quality: Array) -> Array:
+def _affordable(state: State, device_j: Array, money: Array, quality: Array) -> Array:
     tasks, slack = state.tasks, 1 + 1e-6
 
     def per_task(limit):
-        return limit[:, None, None, None]
+        return limit[:, None, None, None] * slack
 
-    in_time = per_task(tasks.age_s) + total_s <= per_task(tasks.deadline_s) * slack
-    affordable = (device_j <= per_task(tasks.energy_budget_j) * slack) & (
-        money <= per_task(tasks.money_budget_usd) * slack
-    )
-    return in_time & affordable & (quality[:, None] * slack >= per_task(tasks.min_quality))
+    within = (device_j <= per_task(tasks.energy_budget_j)) & (money <= per_task(tasks.money_budget_usd))
+    return within & (quality[:, None] * slack >= tasks.min_quality[:, None, None, None])
 
 
 def _cost(xp, state: State, total_s: Array, device_j: Array, money: Array, quality: Array) -> Array:

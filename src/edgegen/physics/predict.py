@@ -7,7 +7,7 @@ gateway shows it beside what was measured.
 import equinox as eqx
 import numpy as np
 
-from edgegen.core.arrays import Array, namespace, one_hot, take_rows
+from edgegen.core.arrays import Array, namespace, one_hot, padding_is_silent, take_rows
 from edgegen.core.decision import REJECT, Decision
 from edgegen.core.ledger import Ledger
 from edgegen.core.state import LOCAL, State
@@ -30,11 +30,12 @@ class Work(eqx.Module):
 def work(state: State, decision: Decision) -> Work:
     """Return the sizes of the decided tasks: times, apart from waiting for each other, and quality."""
     xp = namespace(state.tasks.live, decision.node)
-    node, model = xp.where(decision.placed, decision.node, LOCAL), xp.maximum(decision.model, 0)
+    node, model = xp.where(decision.placed, decision.node, LOCAL), xp.where(decision.placed, decision.model, 0)
     served, local = state.tasks.live & decision.placed, node == LOCAL
     scale = xp.where(local, state.tasks.device_step_scale, 1.0)
-    speed = scale * (state.models.fixed_s[node, model] + decision.steps * state.models.step_s[node, model])
-    full_speed_s = xp.where(served, speed * decision.trials, 0.0)
+    steps = decision.steps.astype(state.models.step_s.dtype)
+    speed = scale * (state.models.fixed_s[node, model] + steps * state.models.step_s[node, model])
+    full_speed_s = xp.where(served, speed * decision.trials.astype(speed.dtype), 0.0)
     divided = state.nodes.shared[node]
     share = xp.where(divided & served, xp.maximum(decision.compute_share, 1e-9), 1.0)
     up, down = _radio(xp, state, decision, node)
@@ -55,7 +56,7 @@ def work(state: State, decision: Decision) -> Work:
 def quality_of(state: State, decision: Decision) -> Array:
     """Return the expected quality float[T] of each task's model and steps (0 for steps that are not offered)."""
     xp = namespace(state.tasks.live, decision.node)
-    model, category = xp.maximum(decision.model, 0), xp.where(state.tasks.live, state.tasks.category, 0)
+    model, category = xp.where(decision.placed, decision.model, 0), xp.where(state.tasks.live, state.tasks.category, 0)
     curve = state.models.quality[model, category]
     at = decision.steps[:, None] == state.steps[None, :]
     return xp.where(at, curve, 0.0).sum(axis=1)
@@ -70,10 +71,7 @@ def _radio(xp, state: State, decision: Decision, node: Array) -> tuple[Array, Ar
 
     half_rtt_s = links.rtt_s[rows, node] / 2
     up = seconds(tasks.input_bits, links.uplink_bps, links.uplink_snr, decision.uplink_share) + half_rtt_s
-    down = (
-        seconds(tasks.output_bits, links.downlink_bps, links.downlink_snr, decision.downlink_share)
-        + half_rtt_s
-    )
+    down = seconds(tasks.output_bits, links.downlink_bps, links.downlink_snr, decision.downlink_share) + half_rtt_s
     return up, down
 
 
@@ -95,18 +93,17 @@ def queue_wait_s(state: State, decision: Decision, sizes: Work) -> Array:
     busy_s = xp.where(sizes.served, sizes.generate_s + sizes.load_s, 0.0)
     ahead_s = xp.where(same & first, busy_s[None, :], 0.0).sum(axis=1)
     queued = sizes.local | ~take_rows(xp, state.nodes.shared, decision.node, True)
-    promised_s = xp.where(
-        sizes.local, tasks.local_backlog_s, take_rows(xp, state.nodes.backlog_s, decision.node, 0.0)
-    )
+    promised_s = xp.where(sizes.local, tasks.local_backlog_s, take_rows(xp, state.nodes.backlog_s, decision.node, 0.0))
     wait_s = xp.where(queued, promised_s + ahead_s, promised_s)
     return xp.where(sizes.served, xp.maximum(wait_s - sizes.upload_s, 0.0), 0.0)
 
 
+@padding_is_silent
 def predict(state: State, decision: Decision) -> Ledger:
     """Return the predicted Ledger of a decision that breaks no rule (repair it first).
 
-    Device energy: generation at clock fraction x takes P x^2 times the full-speed work (cubic power, DVFS), sending takes
-    the radio power; reception is free. Node energy and money count the work at full speed.
+    Device energy: generation at clock fraction x takes P x^2 times the full-speed work (cubic power, DVFS), sending
+    takes the radio power; reception is free. Node energy and money count the work at full speed.
     """
     xp = namespace(state.tasks.live, decision.node)
     sizes = work(state, decision)
@@ -133,6 +130,7 @@ def predict(state: State, decision: Decision) -> Ledger:
     return _with_limits(state, sizes.served, ledger)
 
 
+@padding_is_silent
 def limit_violations(state: State, ledger: Ledger) -> dict[str, Array]:
     """Return, for every limit by name, the live rows (bool[T]) whose ledger breaks it."""
     tasks, slack = state.tasks, 1 + 1e-6
@@ -151,6 +149,7 @@ def _with_limits(state: State, served: Array, ledger: Ledger) -> Ledger:
     return eqx.tree_at(lambda ledger: (ledger.late, ledger.infeasible), ledger, (late, infeasible))
 
 
+@padding_is_silent
 def load_on(state: State, decision: Decision) -> Array:
     """Return the seconds of work float[N] that a decision adds to each node (LOCAL counts all devices together)."""
     xp = namespace(state.tasks.live, decision.node)
