@@ -12,6 +12,7 @@ export default defineConfig({
     outDir: process.env.EDGEGEN_CONSOLE_OUT ?? "../src/edgegen/serve/console",
     emptyOutDir: true,
     target: "es2022",
+    license: { fileName: "licenses.md" }, // of the libraries inside the bundle
     modulePreload: { polyfill: false },
     rolldownOptions: {
       output: {

@@ -59,7 +59,7 @@ function Limits({ ask: { form, edit, errors } }: { ask: Ask }) {
           </span>
         )}
       </Field>
-      <Field name="Energy limit" error={errors.energy_j}>
+      <Field name="Energy limit" hint="of the asking device's battery" error={errors.energy_j}>
         {(props) => (
           <span className="joined">
             <input {...props} inputMode="decimal" placeholder="none" value={form.energy_j} onChange={(e) => edit({ energy_j: e.target.value })} />

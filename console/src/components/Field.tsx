@@ -9,19 +9,22 @@ interface InputProps {
 interface Props {
   name: string;
   aside?: string;
+  hint?: string;
   error?: string | undefined;
   wide?: boolean;
   children: (props: InputProps) => ReactNode;
 }
 
 /** A labelled input; an error is announced and tied to it. */
-export function Field({ name, aside, error, wide = false, children }: Props) {
+export function Field({ name, aside, hint, error, wide = false, children }: Props) {
   const id = useId();
   const told = `${id}-error`;
   return (
     <div className={wide ? "field wide" : "field"}>
       <span className="label-row">
-        <label htmlFor={id}>{name}</label>
+        <label htmlFor={id} title={hint}>
+          {name}
+        </label>
         {aside && <span className="aside">{aside}</span>}
       </span>
       {children({ id, "aria-invalid": Boolean(error), ...(error ? { "aria-describedby": told } : {}) })}

@@ -20,7 +20,7 @@ export const Card = memo(function Card({ item, tell }: { item: Item; tell: (id: 
         ) : (
           <span className="why-not">
             <b>{item.status}</b>
-            {errorText(item)}
+            {item.status === "finished" ? "The gateway no longer keeps this picture." : errorText(item)}
           </span>
         )}
       </span>

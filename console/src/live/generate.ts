@@ -22,7 +22,7 @@ export interface Run {
 
 /** Runs to its end and tells `show` about every change; never throws. */
 export async function generate(form: Form, signal: AbortSignal, show: (run: Run) => void): Promise<void> {
-  const seed = Math.floor(Math.random() * 2 ** 31);
+  const seed = Math.floor(Math.random() * 2 ** 30);
   let run: Run = {
     prompt: form.prompt.trim(), seed, pictures: form.pictures,
     partials: [], final: null, items: [], error: null, over: false,

@@ -13,8 +13,8 @@ export function itemOf(story: Record<string, unknown>): Item | null {
   return typeof inner.id === "string" && typeof inner.prompt === "string" ? inner : null;
 }
 
-const NAMES = ["event", "kind", "type", "name"];
-const TIMES = ["at_s", "now_s", "time_s", "t_s", "at", "t"];
+const NAMES = ["what", "event", "kind"];
+const TIMES = ["after_s", "at_s", "now_s"];
 
 export function happenings(story: Record<string, unknown>): Happening[] {
   const rows = (Array.isArray(story.events) ? story.events : []).filter(isRecord);
