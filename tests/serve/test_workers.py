@@ -50,10 +50,10 @@ async def test_a_paced_worker_lasts_as_long_as_the_machine_it_stands_for():
         pace = Pace(load_s=0.1, fixed_s=0.05, step_s=0.02)
         report = await worker.run(checks.job(steps=5, pace=pace), lambda progress: None)
         again = await worker.run(checks.job("again", steps=5, pace=pace), lambda progress: None)
-    assert report.load_s == pytest.approx(0.1, abs=0.05)
-    assert report.generate_s == pytest.approx(0.15, abs=0.05)
-    assert report.compute_s < 0.1
-    assert again.load_s < 0.01, "the model is in memory already"
+    assert 0.1 <= report.load_s < 0.3
+    assert 0.15 <= report.generate_s < 0.4
+    assert report.compute_s < report.generate_s
+    assert again.load_s < 0.05, "the model is in memory already"
 
 
 async def test_work_waits_its_turn_with_one_slot_and_runs_side_by_side_with_two():
@@ -64,8 +64,8 @@ async def test_work_waits_its_turn_with_one_slot_and_runs_side_by_side_with_two(
             return await asyncio.gather(*(worker.run(job, lambda progress: None) for job in jobs))
 
     one_slot, two_slots = await both(WORKERS["process"]), await both(WORKERS["process-two-slots"])
-    assert one_slot[1].queue_s == pytest.approx(0.2, abs=0.08)
-    assert two_slots[1].queue_s < 0.1
+    assert one_slot[1].queue_s >= 0.2 - 0.02
+    assert two_slots[1].queue_s < 0.15
 
 
 async def test_a_worker_process_ends_when_the_gateway_does():

@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import ipaddress
 import os
+import re
 from collections.abc import Iterable, Mapping
 
 from edgegen.core.errors import ConfigError
@@ -12,7 +13,9 @@ from edgegen.serve.problems import Problem
 ENVIRONMENT_NAME = "EDGEGEN_API_KEYS"
 LEAST_KEY_CHARACTERS = 16
 OPEN_PATHS = frozenset({"/", "/healthz", "/readyz", "/favicon.ico"})
-OPEN_PREFIXES = ("/console/", "/assets/")  # the page itself holds no secret; what it asks for does
+OPEN_PREFIX = "/assets/"  # the page itself holds no secret; what it asks for does
+# A picture's id is a secret of 96 bits: a page shows it as <img>, which cannot send a key.
+_PICTURE = re.compile(r"/v1/images/img_[0-9a-f]+\.png")
 
 
 class Keys:
@@ -36,7 +39,7 @@ class Keys:
 
     def check(self, path: str, authorization: str | None) -> None:
         """Let a request in. **Raises** `Problem` (401) when it has no key or a wrong one."""
-        if not self._hashes or path in OPEN_PATHS or path.startswith(OPEN_PREFIXES):
+        if not self._hashes or _is_open(path):
             return
         scheme, _, key = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not key:
@@ -56,6 +59,10 @@ def check_binding(host: str, keys: Keys, *, insecure: bool) -> None:
         f"serving on {host!r} lets other machines in without a key; set {ENVIRONMENT_NAME}, "
         "serve on 127.0.0.1, or say --insecure if that is what you want"
     )
+
+
+def _is_open(path: str) -> bool:
+    return path in OPEN_PATHS or path.startswith(OPEN_PREFIX) or _PICTURE.fullmatch(path) is not None
 
 
 def _is_loopback(host: str) -> bool:

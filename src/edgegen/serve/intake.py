@@ -4,21 +4,20 @@ import itertools
 import math
 import secrets
 
+from edgegen.config import Config
 from edgegen.core.errors import InputError
-from edgegen.dispatch.fleet import Fleet
 from edgegen.dispatch.messages import Limits, Request, Wish
 from edgegen.generate import grammar
-from edgegen.serve.wire import AbstractBody, AbstractExtension, Extension, ImageBody, PlanBody, Weights
-
-REQUEST_OVERHEAD_BYTES = 600  # headers and JSON around a prompt
-PICTURE_BYTES = 7_000  # a picture of the built-in models with 64 x 64 pixels as PNG
+from edgegen.serve.wire import AbstractBody, AbstractExtension, Extension, ImageBody, PlanBody
 
 
 class Intake:
-    """Knows the fleet's names, and numbers the requests."""
+    """Knows what a request means that does not say everything, and numbers the requests."""
 
-    def __init__(self, fleet: Fleet):
-        self._devices = [node.name for node in fleet.nodes if node.tier == "device"]
+    def __init__(self, config: Config):
+        self._origin = next(node.name for node in config.nodes if node.tier == "device")
+        self._payload = config.gateway.payload
+        self._weights = config.objective
         self._numbers = itertools.count()
 
     def requests(self, body: ImageBody | PlanBody, *, now_s: float) -> list[Request]:
@@ -30,7 +29,7 @@ class Intake:
         _check_together(body, extension)
         category = grammar.parse(body.prompt).category
         wish, limits = _wish(body, extension), _limits(extension)
-        weights = extension.weights or Weights()
+        weights = self._weights_of(extension)
         first_seed = secrets.randbelow(2**31) if extension.seed is None else extension.seed
         return [
             Request(
@@ -38,17 +37,27 @@ class Intake:
                 number=next(self._numbers),
                 prompt=body.prompt,
                 category=category,
-                origin=extension.origin or self._devices[0],
+                origin=extension.origin or self._origin,
                 arrived_s=now_s,
-                input_bits=8.0 * (len(body.prompt.encode()) + REQUEST_OVERHEAD_BYTES),
-                output_bits=8.0 * PICTURE_BYTES,
+                input_bits=8.0 * self._payload.input,
+                output_bits=8.0 * self._payload.output,
                 seed=(first_seed + index) % 2**31,
                 limits=limits,
                 wish=wish,
-                weights=(weights.quality, weights.time, weights.energy, weights.money),
+                weights=weights,
             )
             for index in range(body.n or 1)
         ]
+
+    def _weights_of(self, extension: AbstractExtension) -> tuple[float, float, float, float]:
+        default, given = self._weights, extension.weights
+        if given is None:
+            return default.weights
+        names = ("quality", "time", "energy", "money")
+        quality, time, energy, money = (
+            getattr(default if getattr(given, name) is None else given, name) for name in names
+        )
+        return quality, time, energy, money
 
 
 def _limits(extension: AbstractExtension) -> Limits:

@@ -31,7 +31,6 @@ from edgegen.dispatch.messages import (
 from edgegen.observe.metrics import Metrics
 from edgegen.serve.bus import Bus
 from edgegen.serve.journey import Roads, Ticket
-from edgegen.serve.meter import Meter
 from edgegen.serve.store import Record, Status, Store
 from edgegen.serve.workers.messages import Progress
 from edgegen.serve.workers.protocol import AbstractWorker, JobError, WorkerGoneError
@@ -50,7 +49,6 @@ class Runtime:
         self.began = time.time()
         self._epoch_s = time.monotonic()
         self.roads = Roads(dispatcher.fleet, workers)
-        self.meters = {name: Meter(0.0) for name in self.roads.nodes}
         self._tickets: dict[str, Ticket] = {}
         self._events: collections.deque[Event] = collections.deque()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -170,7 +168,6 @@ class Runtime:
         if ticket is not None and ticket.travelling is not None:
             ticket.travelling.cancel()
             ticket.travelling = None
-            self.meters[cancel.node].ended(cancel.id, now_s=self.now_s())
 
     def _reject(self, reject: Reject) -> None:
         ticket = self._tickets.get(reject.id)
@@ -186,38 +183,29 @@ class Runtime:
 
     async def _travel(self, ticket: Ticket, start: Start) -> None:
         """Carry one picture through, and tell the dispatcher how it went."""
-        meter, request = self.meters[start.node], ticket.record.request
+        request = ticket.record.request
         try:
             arrival = await self.roads.travel(ticket, start, lambda progress: self._progress(ticket, progress))
         except JobError as error:
-            meter.ended(start.id, now_s=self.now_s())
             ticket.record.tell(self.now_s(), "failed", node=start.node, reason=str(error))
             self.feed(Failed(start.id, str(error), retry=error.retry))
             return
         except WorkerGoneError as error:  # NodeLost was fed before; what happens next is the dispatcher's to say
-            meter.ended(start.id, now_s=self.now_s())
             ticket.record.tell(self.now_s(), "lost", node=start.node, reason=str(error))
             return
         now_s, record, report = self.now_s(), ticket.record, arrival.report
         actual = self.roads.measured(start, request.origin, arrival, now_s - request.arrived_s)
         record.actual, record.compute_s, record.behind_s = actual, report.compute_s, report.behind_s
-        energy_j = actual.device_energy_j if start.node == request.origin else actual.node_energy_j
-        meter.ended(start.id, now_s=now_s, busy_s=report.load_s + report.generate_s, energy_j=energy_j)
         self.store.keep_picture(record, arrival.png)
         self.feed(Finished(start.id, actual))
         self._end(ticket, "finished", None)
 
     def _progress(self, ticket: Ticket, progress: Progress) -> None:
-        record, start = ticket.record, ticket.record.start
-        if start is None:
-            return
-        self.meters[start.node].progressed(progress.id, start.model, progress.step, progress.steps,
-                                           now_s=self.now_s(), step_s=start.step_s)  # fmt: skip
         if progress.preview_b64:
             ticket.previews.put_nowait(progress.preview_b64)
         self.feed(Progressed(progress.id, progress.step, progress.steps))
         if self.bus.listeners:
-            shown: dict[str, Any] = {**record.item(), "step": progress.step, "steps": progress.steps}
+            shown: dict[str, Any] = {**ticket.record.item(), "step": progress.step, "steps": progress.steps}
             if progress.preview_b64:
                 shown["preview_b64"] = progress.preview_b64
             self.bus.publish("progress", shown)

@@ -21,14 +21,14 @@ Worth = Annotated[float, Field(ge=0, le=1000, allow_inf_nan=False)]
 
 
 class Weights(BaseModel):
-    """How much a unit of each thing is worth to the one who asks."""
+    """How much a unit of each thing is worth to the one who asks; what is left out is worth what the gateway says."""
 
     model_config = STRICT
 
-    quality: Worth = 1.0
-    time: Worth = 0.3
-    energy: Worth = 0.2
-    money: Worth = 0.0
+    quality: Worth | None = None
+    time: Worth | None = None
+    energy: Worth | None = None
+    money: Worth | None = None
 
 
 class AbstractExtension(BaseModel):

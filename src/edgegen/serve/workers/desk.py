@@ -99,6 +99,8 @@ class Desk:
         token = maker.begin(job)
         compute_s = clock() - loaded_s
         try:
+            cursor_s += pace.fixed_s / 2  # the prompt is read before the steps, the picture decoded after them
+            yield cursor_s
             for step in range(1, job.steps + 1):
                 part_s = clock()
                 maker.step(token)
@@ -110,7 +112,7 @@ class Desk:
             part_s = clock()
             png_b64 = _text(maker.picture(token))
             compute_s += clock() - part_s
-            cursor_s += pace.fixed_s
+            cursor_s += pace.fixed_s / 2
             yield cursor_s
         finally:
             maker.drop(token)
