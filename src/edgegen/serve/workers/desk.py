@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from edgegen.serve.workers.makers import AbstractMaker
 from edgegen.serve.workers.messages import Job, encode
 
+PROGRESS_S = 0.01  # steps that follow each other faster than this are not all told
+
 Clock = Callable[[], float]
 Send = Callable[[bytes], None]
 
@@ -96,7 +98,7 @@ class Desk:
             yield due_s
         loaded_s = clock()
         due_s = cursor_s = max(due_s, loaded_s)
-        token = maker.begin(job)
+        token, told_s = maker.begin(job), -PROGRESS_S
         compute_s = clock() - loaded_s
         try:
             cursor_s += pace.fixed_s / 2  # the prompt is read before the steps, the picture decoded after them
@@ -108,7 +110,9 @@ class Desk:
                 compute_s += clock() - part_s
                 cursor_s += pace.step_s
                 yield cursor_s
-                self._send(encode("progress", id=job.id, step=step, steps=job.steps, preview_b64=preview))
+                if preview or step == job.steps or clock() - told_s >= PROGRESS_S:
+                    told_s = clock()
+                    self._send(encode("progress", id=job.id, step=step, steps=job.steps, preview_b64=preview))
             part_s = clock()
             png_b64 = _text(maker.picture(token))
             compute_s += clock() - part_s

@@ -47,7 +47,7 @@ class AbstractWorker(abc.ABC):
 
     @abc.abstractmethod
     async def run(self, job: Job, on_progress: OnProgress) -> Report:
-        """Make a picture, calling `on_progress` after every step.
+        """Make a picture, calling `on_progress` after steps; after the last one and those with a preview in any case.
 
         **Raises** `JobError` when this picture cannot be made and `WorkerGoneError` when the worker goes away.
         """
