@@ -92,7 +92,7 @@ async def test_a_worker_process_ends_when_the_gateway_does():
 
 def test_a_worker_starts_without_the_heavy_libraries():
     code = (
-        "import sys, edgegen.serve.workers.process as p; p.make_maker('instant');"
+        "import sys, edgegen.serve.workers.process as p; p.make_maker('instant', {});"
         "print([m for m in ('jax', 'torch', 'fastapi', 'equinox', 'pydantic', 'structlog') if m in sys.modules])"
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -5,7 +5,7 @@ import math
 import secrets
 
 from edgegen.config import Config
-from edgegen.core.errors import InputError
+from edgegen.core.errors import InputError, UnknownNameError
 from edgegen.dispatch.messages import Limits, Request, Wish
 from edgegen.generate import grammar
 from edgegen.serve.wire import AbstractBody, AbstractExtension, Extension, ImageBody, PlanBody
@@ -16,6 +16,7 @@ class Intake:
 
     def __init__(self, config: Config):
         self._origin = next(node.name for node in config.nodes if node.tier == "device")
+        self._models = [model.name for model in config.models]
         self._payload = config.gateway.payload
         self._weights = config.objective
         self._numbers = itertools.count()
@@ -27,6 +28,8 @@ class Intake:
         """
         extension = body.edgegen or Extension()
         _check_together(body, extension)
+        if body.model not in (None, "auto", *self._models):
+            raise UnknownNameError("model", body.model, ["auto", *self._models], param="model")
         category = grammar.parse(body.prompt).category
         wish, limits = _wish(body, extension), _limits(extension)
         weights = self._weights_of(extension)

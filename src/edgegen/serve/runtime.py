@@ -31,22 +31,34 @@ from edgegen.dispatch.messages import (
 from edgegen.observe.metrics import Metrics
 from edgegen.serve.bus import Bus
 from edgegen.serve.journey import Roads, Ticket
-from edgegen.serve.store import Record, Status, Store
+from edgegen.serve.store import MAX_RECORDS, Record, Status, Store
+from edgegen.serve.teller import Teller
 from edgegen.serve.workers.messages import Progress
 from edgegen.serve.workers.protocol import AbstractWorker, JobError, WorkerGoneError
 
 log = structlog.get_logger(__name__)
 
-TICK_S = 1.0
+NODES_EVERY_S = 1.0  # how often the subscribers hear about the nodes
+LOADING_S = 60.0  # how long the start waits for models to be in memory
 
 
 class Runtime:
     """Owns the workers and everything that is under way."""
 
-    def __init__(self, dispatcher: Dispatcher, workers: dict[str, AbstractWorker], *, policy: str):
-        self.dispatcher, self.policy = dispatcher, policy
-        self.store, self.bus, self.metrics = Store(), Bus(), Metrics()
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        workers: dict[str, AbstractWorker],
+        *,
+        teller: Teller,
+        keep: int = MAX_RECORDS,
+        tick_s: float = 0.1,
+    ):
+        self.dispatcher, self.policy = dispatcher, dispatcher.policy_name
+        self.store, self.bus, self.metrics = Store(max_records=keep), Bus(), Metrics()
         self.began = time.time()
+        self._teller, self._tick_s = teller, tick_s
+        teller.listen(self._decided)
         self._epoch_s = time.monotonic()
         self.roads = Roads(dispatcher.fleet, workers)
         self._tickets: dict[str, Ticket] = {}
@@ -60,7 +72,11 @@ class Runtime:
     async def open(self) -> None:
         """Start all workers side by side and let the dispatcher know who is there."""
         await asyncio.gather(*(self._open_worker(name) for name in self.roads.workers))
+        loading = [task for task in self._tasks if task.get_name().startswith("load ")]
+        if loading:
+            await asyncio.wait(loading, timeout=LOADING_S)
         self._spawn(self._tick(), "ticks")
+        self._spawn(self._tell_nodes(), "nodes")
         self.accepting = True
 
     async def drain(self, grace_s: float) -> None:
@@ -81,6 +97,7 @@ class Runtime:
         if self._tasks:
             await asyncio.wait(self._tasks)
         await asyncio.gather(*(worker.close() for worker in self.roads.workers.values()))
+        self._teller.close()
 
     def now_s(self) -> float:
         """Return the seconds since the gateway began, on a clock that never jumps."""
@@ -268,9 +285,15 @@ class Runtime:
         self.feed(Loaded(load.node, load.model, seconds))
 
     async def _tick(self) -> None:
+        """Let time pass for those who wait; nobody waiting needs none."""
         while True:
-            await asyncio.sleep(TICK_S)
-            self.feed(Tick())
+            await asyncio.sleep(self._tick_s)
+            if self.dispatcher.waiting:
+                self.feed(Tick())
+
+    async def _tell_nodes(self) -> None:
+        while True:
+            await asyncio.sleep(NODES_EVERY_S)
             if self.bus.listeners:
                 self.bus.publish("nodes", self.nodes())
 
@@ -288,7 +311,13 @@ class Runtime:
 
     def nodes(self) -> dict[str, Any]:
         """Return what `/v1/nodes` shows."""
-        raise NotImplementedError
+        return {"data": self.dispatcher.snapshot(self.now_s())}
+
+    def _decided(self, decided: dict[str, Any], digest: str) -> None:
+        ticket = self._tickets.get(decided["id"])
+        if ticket is not None:
+            shown = {key: value for key, value in decided.items() if key != "id"}
+            ticket.record.tell_decision(self.now_s(), shown, digest)
 
 
 def _local(emulated: tuple[str, ...]) -> tuple[str, ...]:

@@ -36,6 +36,8 @@ class Record:
     png: bytes | None = None
     compute_s: float | None = None  # of this machine's processor
     behind_s: float | None = None  # by which the worker was slower than its pace says
+    decision: dict[str, Any] | None = None  # the latest, by name
+    digest: str | None = None  # of the State that it was taken on
     story: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
     @property
@@ -47,6 +49,13 @@ class Record:
         """Add a line to the story; a story that is too long loses what comes last."""
         if len(self.story) < MAX_STORY:
             self.story.append({"after_s": round(now_s - self.request.arrived_s, 6), "what": what, **details})
+
+    def tell_decision(self, now_s: float, decided: dict[str, Any], digest: str) -> None:
+        """Note what was decided and the digest of the State behind it; the same decision again is no news."""
+        if self.decision != decided:
+            self.decision = decided
+            self.tell(now_s, "decided", **decided, state=digest)
+        self.digest = digest
 
     def item(self) -> dict[str, Any]:
         """Return the picture as `Item` of the API."""

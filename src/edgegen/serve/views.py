@@ -9,7 +9,7 @@ from edgegen.serve.store import Record
 
 def nodes_view(runtime: Runtime) -> dict[str, Any]:
     """Return the machines as they stand now."""
-    return {"data": runtime.dispatcher.snapshot(runtime.now_s())}
+    return runtime.nodes()
 
 
 def models_view(runtime: Runtime) -> dict[str, Any]:
@@ -51,13 +51,14 @@ def policies_view(current: str) -> dict[str, Any]:
     }
 
 
-def story_view(runtime: Runtime, record: Record) -> dict[str, Any]:
+def story_view(record: Record) -> dict[str, Any]:
     """Return everything that is known about one picture."""
-    del runtime
     return {
         **record.listed(),
         "group": record.group,
         "offer": record.offer,
+        "decision": record.decision,
+        "state_digest": record.digest,
         "compute_s": record.compute_s,
         "behind_s": record.behind_s,
         "events": record.story,

@@ -58,7 +58,7 @@ def router(gateway: Gateway) -> APIRouter:
         record = runtime.store.get(identifier)
         if record is None:
             raise Problem(404, "no request with this id; the gateway keeps only the latest ones", code="not_found")
-        return story_view(runtime, record)
+        return story_view(record)
 
     @routes.get("/v1/events", response_class=EventSourceResponse)
     async def events() -> EventSourceResponse:

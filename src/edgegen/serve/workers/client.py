@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import structlog
@@ -70,9 +70,11 @@ class _Process:
 class ProcessWorker(AbstractWorker):
     """A worker process for one node, kept alive."""
 
-    def __init__(self, node: str, *, maker: str = "builtin", slots: int = 1):
+    def __init__(self, node: str, *, maker: str = "builtin", slots: int = 1, folders: Mapping[str, str] | None = None):
         self.node = node
         self._arguments = ["--maker", maker, "--slots", str(slots)]
+        for model, folder in (folders or {}).items():
+            self._arguments += ["--folder", f"{model}={folder}"]
         self._process: _Process | None = None
         self._writer: asyncio.StreamWriter | None = None
         self._keeper: asyncio.Task | None = None

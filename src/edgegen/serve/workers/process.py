@@ -56,13 +56,13 @@ class Line:
         return [decode(line) for line in lines]
 
 
-def make_maker(kind: str) -> AbstractMaker:
-    """Return the maker of that name; what it needs is imported only then."""
+def make_maker(kind: str, folders: dict[str, str]) -> AbstractMaker:
+    """Return the maker of that name; what it needs is imported only then. `folders` are of models that are not built in."""
     if kind == "instant":
         return InstantMaker()
     from edgegen.serve.workers.builtin_maker import BuiltinMaker
 
-    return BuiltinMaker()
+    return BuiltinMaker(folders)
 
 
 def serve(line: Line, maker: AbstractMaker, slots: int) -> None:
@@ -109,11 +109,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--fd", type=int, required=True, help="inherited socket to the gateway")
     parser.add_argument("--maker", choices=("builtin", "instant"), default="builtin")
     parser.add_argument("--slots", type=int, default=1, help="pictures made side by side")
+    parser.add_argument("--folder", action="append", default=[], metavar="MODEL=PATH", help="a model of your own")
     given = parser.parse_args(arguments)
+    folders = dict(entry.split("=", 1) for entry in given.folder)
     end_with_parent()
     with socket.socket(fileno=given.fd) as sock:
         try:
-            serve(Line(sock), make_maker(given.maker), given.slots)
+            serve(Line(sock), make_maker(given.maker, folders), given.slots)
         except (EOFError, ConnectionError):
             return 0
     return 0
