@@ -289,7 +289,7 @@ def _check(config: Config, source: str) -> None:
     for node in config.nodes:
         _check_node(source, node, models)
     if not any(node.tier == "device" for node in config.nodes):
-        raise ConfigError(f"{source}: no node has tier = \"device\"; requests need a device to come from")
+        raise ConfigError(f'{source}: no node has tier = "device"; requests need a device to come from')
 
 
 def _check_node(source: str, node: NodeSection, models: list[str]) -> None:

@@ -3,17 +3,18 @@
 import dataclasses
 from typing import Any
 
-import equinox as eqx
 import numpy as np
 
 from edgegen.core.arrays import Array, namespace
 from edgegen.core.state import State
+from edgegen.core.tree import value
 
 HOLD = -1  # wait: decide again at the next event
 REJECT = -2  # refuse the task
 
 
-class Decision(eqx.Module):
+@value
+class Decision:
     """One row per task of the State, and per node which models to keep.
 
     Shares are fractions of the node's capacity. At `LOCAL` the compute share is the clock as a fraction of the full

@@ -2,12 +2,12 @@
 
 import dataclasses
 
-import equinox as eqx
-
 from edgegen.core.arrays import Array
+from edgegen.core.tree import value
 
 
-class Ledger(eqx.Module):
+@value
+class Ledger:
     """Costs and gains of T tasks. A task that was not served has zeros and says why in its flags.
 
     Reward is data: weights times ledger (see `physics.objective`). Policies are compared on the ledger, never on a

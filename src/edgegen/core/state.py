@@ -7,16 +7,16 @@ Leaves are NumPy arrays in the live path and JAX arrays under jit; nothing here 
 
 from typing import Any
 
-import equinox as eqx
-
 from edgegen.core.arrays import Array
+from edgegen.core.tree import value
 
 ANY = -1  # no wish: any model, any number of steps
 LOCAL = 0  # the node row that stands for the task's own device
 QUALITY, TIME, ENERGY, MONEY = range(4)  # columns of `Tasks.weights`
 
 
-class Tasks(eqx.Module):
+@value
+class Tasks:
     """Requests that wait for a decision."""
 
     live: Array  # bool[T]
@@ -40,7 +40,8 @@ class Tasks(eqx.Module):
     weights: Array  # float[T, 4], worth of quality, time, energy and money (see `physics.objective`)
 
 
-class Nodes(eqx.Module):
+@value
+class Nodes:
     """Machines that can generate. Row 0 is LOCAL."""
 
     live: Array  # bool[N]
@@ -54,7 +55,8 @@ class Nodes(eqx.Module):
     price_usd_per_s: Array  # float[N], price of a second of generation
 
 
-class Links(eqx.Module):
+@value
+class Links:
     """Radio and wide-area paths between each task's device and each node. Column LOCAL is unused."""
 
     uplink_bps: Array  # float[T, N], rate with the whole band
@@ -64,7 +66,8 @@ class Links(eqx.Module):
     rtt_s: Array  # float[T, N], round-trip time
 
 
-class Models(eqx.Module):
+@value
+class Models:
     """What each model costs and gives, read from profiles."""
 
     live: Array  # bool[M]
@@ -76,7 +79,8 @@ class Models(eqx.Module):
     memory_bytes: Array  # float[M]
 
 
-class State(eqx.Module):
+@value
+class State:
     """One moment of one edge network."""
 
     tasks: Tasks

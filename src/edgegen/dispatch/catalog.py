@@ -63,6 +63,7 @@ class Catalog:
         self.node_count = next_power_of_two(1 + len(self.servers))
         self.model_count = next_power_of_two(len(fleet.models))
         self.steps = np.asarray(fleet.steps, dtype=np.int32)
+        self.step_rows: dict[int, int] = {count: row for row, count in enumerate(fleet.steps)}
         self.speed = self._speed_table()
         self._models = self._build_models()
         self._links = self._build_links()
@@ -130,6 +131,13 @@ class Catalog:
             permitted=permitted,
             plain=bool((told == permitted).all()),
         )
+
+    def without(self, row: TaskRow, node: str) -> TaskRow:
+        """Return a request that may no longer run on a node."""
+        allowed, permitted = row.allowed.copy(), row.permitted.copy()
+        allowed[self.node_row(node)] = False
+        permitted[self.node_row(node)] = False
+        return dataclasses.replace(row, allowed=allowed, permitted=permitted)
 
     def state(self, rows: Sequence[TaskRow], now_s: float, load: NodeLoad) -> State:
         """Return the State of these requests at this moment."""
@@ -328,7 +336,7 @@ class Catalog:
                 param="edgegen.nodes" if wish.nodes else "edgegen.tiers",
             )
         if not permitted.any():
-            nodes = [self.node_name(row, request.origin) for row in np.flatnonzero(allowed)]
+            nodes = [self.node_name(row, request.origin) for row in np.flatnonzero(allowed).tolist()]
             raise InputError(
                 f"none of the nodes {', '.join(nodes)} can run {', '.join(wish.models) or 'any model'}; "
                 "permit other nodes or models",

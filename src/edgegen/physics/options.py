@@ -4,18 +4,19 @@ The table is what simple rules choose from, what admission checks, and where the
 nodes, M models, S step counts.
 """
 
-import equinox as eqx
 import numpy as np
 
 from edgegen.core.arrays import Array, namespace, one_hot, padding_is_silent
 from edgegen.core.state import ANY, ENERGY, LOCAL, MONEY, QUALITY, TIME, State
+from edgegen.core.tree import value
 from edgegen.physics.channel import rate_bps
 from edgegen.physics.objective import scales
 
 _LEAST_CLOCK = 0.05  # a device's clock is never planned below this fraction of its full clock
 
 
-class Options(eqx.Module):
+@value
+class Options:
     """Predicted costs and gains of each (task, node, model, steps)."""
 
     possible: Array  # bool[T, N, M, S], breaks no rule of the data (see `core.rules`)

@@ -4,17 +4,20 @@ The prediction is the contract between planning and running: the planner optimis
 gateway shows it beside what was measured.
 """
 
-import equinox as eqx
+import dataclasses
+
 import numpy as np
 
 from edgegen.core.arrays import Array, namespace, one_hot, padding_is_silent, take_rows
 from edgegen.core.decision import REJECT, Decision
 from edgegen.core.ledger import Ledger
 from edgegen.core.state import LOCAL, State
+from edgegen.core.tree import value
 from edgegen.physics.channel import rate_bps
 
 
-class Work(eqx.Module):
+@value
+class Work:
     """Sizes of the decided tasks before they meet each other. All arrays are [T]."""
 
     served: Array  # bool, live and placed
@@ -146,7 +149,7 @@ def _with_limits(state: State, served: Array, ledger: Ledger) -> Ledger:
     broken = limit_violations(state, ledger)
     late = served & broken["deadline"]
     infeasible = served & (broken["energy"] | broken["money"] | broken["quality"])
-    return eqx.tree_at(lambda ledger: (ledger.late, ledger.infeasible), ledger, (late, infeasible))
+    return dataclasses.replace(ledger, late=late, infeasible=infeasible)
 
 
 @padding_is_silent
