@@ -65,7 +65,8 @@ def measured_fleet(config: Config) -> Fleet:
 def slow(fleet: Fleet, step_s: float) -> Fleet:
     """Return a fleet whose every step lasts so long."""
     nodes = [
-        dataclasses.replace(node, speeds={name: Speed(step_s, 0.0, 0.0) for name in node.speeds}) for node in fleet.nodes
+        dataclasses.replace(node, speeds={name: Speed(step_s, 0.0, 0.0) for name in node.speeds})
+        for node in fleet.nodes
     ]
     return dataclasses.replace(fleet, nodes=tuple(nodes))
 

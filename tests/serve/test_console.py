@@ -245,9 +245,7 @@ def test_a_gateway_that_wants_a_key_gets_it_in_the_header_only(page, live_gatewa
         if headers.pop("authorization", None) == "Bearer sesame":
             route.continue_(headers=headers)
         else:
-            route.fulfill(
-                status=401, json={"error": {"message": "a key is needed", "code": "invalid_api_key"}}
-            )
+            route.fulfill(status=401, json={"error": {"message": "a key is needed", "code": "invalid_api_key"}})
 
     page.route("**/v1/**", guard)
     page.goto(live_gateway.url)

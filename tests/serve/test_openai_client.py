@@ -86,7 +86,12 @@ WRONG = {
     "unknown word": ({"prompt": "a unicorn"}, openai.BadRequestError, "prompt", "unknown_words"),
     "empty prompt": ({"prompt": " "}, openai.BadRequestError, "prompt", "unknown_words"),
     "huge prompt": ({"prompt": "red " * 3000}, openai.BadRequestError, "prompt", "invalid_value"),
-    "unknown model": ({"prompt": "a red circle", "model": "shapes-x"}, openai.NotFoundError, "model", "model_not_found"),
+    "unknown model": (
+        {"prompt": "a red circle", "model": "shapes-x"},
+        openai.NotFoundError,
+        "model",
+        "model_not_found",
+    ),
     "n": ({"prompt": "a red circle", "n": 100}, openai.BadRequestError, "n", "invalid_value"),
     "size": ({"prompt": "a red circle", "size": "1x1"}, openai.BadRequestError, "size", "invalid_value"),
     "style": ({"prompt": "a red circle", "style": "vivid"}, openai.BadRequestError, "style", "unknown_field"),

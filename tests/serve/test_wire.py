@@ -1,6 +1,5 @@
 """Bad input, as pydantic sees it and as the answer says it."""
 
-
 import pydantic
 import pytest
 

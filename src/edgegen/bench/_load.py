@@ -38,7 +38,9 @@ async def run(host: str, port: int, clients: int, count: int, body: bytes) -> li
 
 async def _answer(reader: asyncio.StreamReader) -> bytes:
     head = await reader.readuntil(b"\r\n\r\n")
-    length = next(int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length"))
+    length = next(
+        int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length")
+    )
     body = await reader.readexactly(length)
     if b" 200 " not in head.split(b"\r\n")[0]:
         raise RuntimeError(f"the gateway answered {head.splitlines()[0].decode()}: {body[:300].decode()}")

@@ -11,9 +11,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
-        self.requests = Counter(
-            "edgegen_requests", "Pictures by how they ended.", ["outcome"], registry=registry
-        )
+        self.requests = Counter("edgegen_requests", "Pictures by how they ended.", ["outcome"], registry=registry)
         self.placed = Counter(
             "edgegen_placed", "Pictures by where they were started.", ["node", "model"], registry=registry
         )
@@ -37,9 +35,7 @@ class Metrics:
             buckets=_DECISION_S,
             registry=registry,
         )
-        self.deadlines = Counter(
-            "edgegen_deadlines", "Finished pictures with a deadline.", ["met"], registry=registry
-        )
+        self.deadlines = Counter("edgegen_deadlines", "Finished pictures with a deadline.", ["met"], registry=registry)
         self.device_energy_j = Counter(
             "edgegen_device_energy_joules", "Taken from devices (declared power x time).", registry=registry
         )

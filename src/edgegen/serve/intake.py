@@ -94,7 +94,9 @@ def _check_together(body: AbstractBody, extension: AbstractExtension) -> None:
             param="edgegen.models",
         )
     if body.partial_images and not body.stream:
-        raise InputError("partial_images is for stream: true; set it or leave partial_images out", param="partial_images")
+        raise InputError(
+            "partial_images is for stream: true; set it or leave partial_images out", param="partial_images"
+        )
     if body.stream and (body.n or 1) > 1:
         raise InputError(f"n must be 1 with stream: true, got {body.n}", param="n")
     if body.stream and body.response_format == "url":

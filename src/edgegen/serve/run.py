@@ -39,7 +39,9 @@ class Live:
 
 
 @contextlib.asynccontextmanager
-async def serving(gateway: Gateway, *, host: str = "127.0.0.1", port: int = 0, grace_s: float = 0.0) -> AsyncIterator[Live]:
+async def serving(
+    gateway: Gateway, *, host: str = "127.0.0.1", port: int = 0, grace_s: float = 0.0
+) -> AsyncIterator[Live]:
     """Open a gateway's workers and serve it until the block ends; port 0 takes a free one."""
     sock = _bind(host, port)
     runtime = gateway.runtime
@@ -149,7 +151,9 @@ def _bind(host: str, port: int) -> socket.socket:
         sock.bind(address)
         sock.listen(_BACKLOG)
     except OSError as error:
-        raise ConfigError(f"cannot serve on {host} port {port}: {error.strerror or error}; choose another --port") from error
+        raise ConfigError(
+            f"cannot serve on {host} port {port}: {error.strerror or error}; choose another --port"
+        ) from error
     return sock
 
 

@@ -56,9 +56,7 @@ def _submit(gateway: Gateway, body: ImageBody) -> list[Ticket]:
     group = f"req_{secrets.token_hex(12)}"
     try:
         for wanted in gateway.intake.requests(body, now_s=runtime.now_s()):
-            ticket = runtime.submit(
-                wanted, group=group, side=body.side, partial_images=body.partial_images or 0
-            )
+            ticket = runtime.submit(wanted, group=group, side=body.side, partial_images=body.partial_images or 0)
             tickets.append(ticket)
             if ticket.done.done():  # refused at once
                 ticket.done.result()
@@ -70,17 +68,20 @@ def _submit(gateway: Gateway, body: ImageBody) -> list[Ticket]:
 
 async def _finished(gateway: Gateway, tickets: list[Ticket], request: Request) -> list[Record]:
     """Wait for all pictures; when the client goes away or one of them fails, the work on the others stops."""
-    pictures = asyncio.gather(*(ticket.done for ticket in tickets))
     gone = asyncio.create_task(_gone(request))
+    missing = {ticket.done for ticket in tickets}
     try:
-        await asyncio.wait({pictures, gone}, return_when=asyncio.FIRST_COMPLETED)
-        if pictures.done():
-            return pictures.result()
-        raise Problem(499, "the client went away", code="client_closed_request")
+        while missing:
+            done, _ = await asyncio.wait({gone, *missing}, return_when=asyncio.FIRST_COMPLETED)
+            if gone in done:
+                raise Problem(499, "the client went away", code="client_closed_request")
+            for picture in missing & done:
+                picture.result()
+            missing -= done
+        return [ticket.record for ticket in tickets]
     finally:
         gone.cancel()
         _abandon(gateway, tickets)
-        pictures.cancel()
 
 
 async def _gone(request: Request) -> None:

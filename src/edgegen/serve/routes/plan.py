@@ -22,9 +22,7 @@ def router(gateway: Gateway) -> APIRouter:
         wanted = gateway.intake.requests(body, now_s=runtime.now_s())[0]
         name = body.edgegen.policy if body.edgegen else None
         policy = _policy(name) if name else None
-        told = runtime.dispatcher.explain(
-            wanted, runtime.now_s(), policy=policy, policy_name=name or runtime.policy
-        )
+        told = runtime.dispatcher.explain(wanted, runtime.now_s(), policy=policy, policy_name=name or runtime.policy)
         return {"decision": None, "predicted": None, "quality_estimate": None, **told}
 
     return routes

@@ -139,9 +139,7 @@ class ProcessWorker(AbstractWorker):
     async def _connect(self) -> asyncio.StreamReader:
         self._process = _Process.spawn(self._arguments)
         try:
-            reader, writer = await asyncio.open_unix_connection(
-                sock=self._process.sock, limit=MAX_TO_GATEWAY_BYTES
-            )
+            reader, writer = await asyncio.open_unix_connection(sock=self._process.sock, limit=MAX_TO_GATEWAY_BYTES)
             async with asyncio.timeout(HELLO_TIMEOUT_S):
                 hello = await _next(reader)
         except BaseException as error:
