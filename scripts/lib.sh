@@ -41,7 +41,7 @@ ensure_venv() {
     "$PYTHON" -m venv --clear "$VENV"
 }
 
-pip_install() { "$PY" -m pip install --quiet --disable-pip-version-check --no-input -c constraints.txt "$@"; }
+pip_install() { "$PY" -m pip install -qq --disable-pip-version-check --no-input -c constraints.txt "$@"; }
 
 # install_once NAME REQUIREMENT...: installs only when a requirement, its pin, or the place of the repository changed.
 install_once() {

@@ -6,6 +6,7 @@ have the rows 1, 2, ... in the order of the fleet.
 """
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Iterable, Sequence
 
@@ -16,9 +17,10 @@ from edgegen.core.arrays import next_power_of_two
 from edgegen.core.errors import InputError, UnknownNameError
 from edgegen.core.state import ANY, LOCAL, Links, Models, Nodes, State, Tasks
 from edgegen.dispatch.fleet import TIERS, Fleet, Link, ModelSpec, NodeSpec
-from edgegen.dispatch.messages import Request
+from edgegen.dispatch.messages import Request, Wish
 
 LEAST_TASKS = 8  # task tables have at least this many rows, so that few shapes occur
+_TASK_COLUMNS = tuple(field.name for field in dataclasses.fields(Tasks))
 _FLOATS = 14  # static float columns of a task, in the order of `_task_floats`
 
 
@@ -33,6 +35,17 @@ class TaskRow:
     allowed: NDArray[np.bool_]  # [N], nodes that the wish permits
     permitted: NDArray[np.bool_]  # [N, M], of these, models that the wish permits and the node or device has
     plain: bool  # `permitted` says nothing that the State's own columns do not say
+
+
+@dataclasses.dataclass(frozen=True)
+class _Granted:
+    """A wish as rows; the fields are those of `TaskRow`."""
+
+    model: int
+    steps: int
+    allowed: NDArray[np.bool_]
+    permitted: NDArray[np.bool_]
+    plain: bool
 
 
 @dataclasses.dataclass
@@ -69,6 +82,8 @@ class Catalog:
         self._links = self._build_links()
         self._tiers = np.array(["", *(n.tier for n in self.servers)] + [""] * self._spare)
         self._per_node = self._build_per_node()
+        self._scales = [self._device_scale(row) for row in range(len(self.devices))]
+        self._granted = functools.lru_cache(maxsize=256)(self._grant)  # requests mostly wish the same
         self.digest = _digest(_arrays(self._models), self._links, self.steps, *self._per_node)
 
     # names and rows
@@ -113,23 +128,17 @@ class Catalog:
         origin = self.device_row(request.origin)
         if request.category not in self._categories:
             raise UnknownNameError("category", request.category, self._categories, param="prompt")
-        allowed = self._allowed(request)
-        wanted = self._wanted_models(request)
-        has = self.speed[origin, :, :, 0] < np.inf
-        permitted = allowed[:, None] & wanted[None, :] & has
-        self._check_possible(request, allowed, permitted)
-        single = self.models[request.wish.models[0]] if len(set(request.wish.models)) == 1 else ANY
-        numbers = (request.number, origin, self._categories[request.category], single, self._steps(request))
-        told = allowed[:, None] & self._models.available
-        told = told & (np.arange(self.model_count) == single)[None, :] if single != ANY else told
+        granted = self._granted(request.origin, request.wish)
+        category = self._categories[request.category]
+        numbers = (request.number, origin, category, granted.model, granted.steps)
         return TaskRow(
             request=request,
             origin=origin,
             ints=np.array(numbers, dtype=np.int32),
-            floats=np.array(self._task_floats(request), dtype=np.float64),
-            allowed=allowed,
-            permitted=permitted,
-            plain=bool((told == permitted).all()),
+            floats=np.array(self._task_floats(request, origin), dtype=np.float64),
+            allowed=granted.allowed,
+            permitted=granted.permitted,
+            plain=granted.plain,
         )
 
     def without(self, row: TaskRow, node: str) -> TaskRow:
@@ -185,10 +194,15 @@ class Catalog:
         )
 
     def state_digest(self, state: State) -> str:
-        """Return a short SHA-256 over the canonical bytes of everything in the State."""
-        nodes = state.nodes
-        columns = (*_arrays(state.tasks), nodes.live, nodes.backlog_s, nodes.resident, state.clock_s)
-        return _digest([self.digest.encode()], *columns)
+        """Return a short SHA-256 over the bytes of everything in the State.
+
+        Types are fixed, and the shapes follow from the catalog (part of the hash) and the number of bytes.
+        """
+        nodes, tasks = state.nodes, state.tasks
+        columns = [getattr(tasks, name).tobytes() for name in _TASK_COLUMNS]
+        columns += [nodes.live.tobytes(), nodes.backlog_s.tobytes(), nodes.resident.tobytes()]
+        columns.append(np.float64(state.clock_s).tobytes())
+        return hashlib.sha256(self.digest.encode() + b"".join(columns)).hexdigest()[:32]
 
     # building
 
@@ -280,8 +294,8 @@ class Catalog:
             price_usd_per_s=price,
         )
 
-    def _task_floats(self, request: Request) -> tuple[float, ...]:
-        limits, device = request.limits, self.nodes[request.origin]
+    def _task_floats(self, request: Request, origin: int) -> tuple[float, ...]:
+        limits, device = request.limits, self.devices[origin]
         return (
             request.input_bits,
             request.output_bits,
@@ -290,15 +304,27 @@ class Catalog:
             limits.min_quality,
             limits.energy_j,
             limits.money_usd,
-            self._device_scale(self._device_rows[request.origin]),
+            self._scales[origin],
             device.power_w,
             device.transmit_power_w,
             *request.weights,
         )
 
-    def _allowed(self, request: Request) -> NDArray[np.bool_]:
+    # wishes
+
+    def _grant(self, origin: str, wish: Wish) -> _Granted:
+        """Turn a wish of a device's requests into rows, or say what is wrong with it."""
+        allowed, wanted = self._allowed(origin, wish), self._wanted_models(wish)
+        has = self.speed[self._device_rows[origin], :, :, 0] < np.inf
+        permitted = allowed[:, None] & wanted[None, :] & has
+        self._check_possible(origin, wish, allowed, permitted)
+        model = self.models[wish.models[0]] if len(set(wish.models)) == 1 else ANY
+        told = allowed[:, None] & self._models.available
+        told = told & (np.arange(self.model_count) == model)[None, :] if model != ANY else told
+        return _Granted(model, self._steps(wish), allowed, permitted, bool((told == permitted).all()))
+
+    def _allowed(self, origin: str, wish: Wish) -> NDArray[np.bool_]:
         """bool[N]: nodes that the wish permits."""
-        wish = request.wish
         _known("tier", wish.tiers, TIERS, param="edgegen.tiers")
         allowed = np.zeros(self.node_count, dtype=bool)
         allowed[: 1 + len(self.servers)] = True
@@ -309,34 +335,32 @@ class Catalog:
             named = [self.node(name) for name in wish.nodes]
             rows = [self._server_rows[n.name] for n in named if n.tier != "device"]
             allowed[1:] &= np.isin(np.arange(1, self.node_count), rows)
-            allowed[LOCAL] &= request.origin in wish.nodes
+            allowed[LOCAL] &= origin in wish.nodes
         if wish.local_only:
             allowed[1:] = False
         return allowed
 
-    def _wanted_models(self, request: Request) -> NDArray[np.bool_]:
-        _known("model", request.wish.models, self.models, param="edgegen.models")
-        rows = [self.models[name] for name in request.wish.models] or list(range(len(self.models)))
+    def _wanted_models(self, wish: Wish) -> NDArray[np.bool_]:
+        _known("model", wish.models, self.models, param="edgegen.models")
+        rows = [self.models[name] for name in wish.models] or list(range(len(self.models)))
         return np.isin(np.arange(self.model_count), rows)
 
-    def _steps(self, request: Request) -> int:
-        steps = request.wish.steps
-        if steps is not None and steps not in self.fleet.steps:
+    def _steps(self, wish: Wish) -> int:
+        if wish.steps is not None and wish.steps not in self.step_rows:
             offered = ", ".join(str(count) for count in self.fleet.steps)
-            raise InputError(f"steps must be 'auto' or one of {offered}, got {steps}", param="edgegen.steps")
-        return ANY if steps is None else steps
+            raise InputError(f"steps must be 'auto' or one of {offered}, got {wish.steps}", param="edgegen.steps")
+        return ANY if wish.steps is None else wish.steps
 
-    def _check_possible(self, request: Request, allowed: NDArray, permitted: NDArray) -> None:
-        wish = request.wish
+    def _check_possible(self, origin: str, wish: Wish, allowed: NDArray, permitted: NDArray) -> None:
         if not allowed.any():
             raise InputError(
                 f"no node fits nodes={list(wish.nodes)}, tiers={list(wish.tiers)}, "
-                f"privacy={'local' if wish.local_only else 'any'} for a request from {request.origin!r}; "
+                f"privacy={'local' if wish.local_only else 'any'} for a request from {origin!r}; "
                 "another device than the one that asks is never used",
                 param="edgegen.nodes" if wish.nodes else "edgegen.tiers",
             )
         if not permitted.any():
-            nodes = [self.node_name(row, request.origin) for row in np.flatnonzero(allowed).tolist()]
+            nodes = [self.node_name(row, origin) for row in np.flatnonzero(allowed).tolist()]
             raise InputError(
                 f"none of the nodes {', '.join(nodes)} can run {', '.join(wish.models) or 'any model'}; "
                 "permit other nodes or models",
@@ -350,7 +374,7 @@ def _known(kind: str, names: Iterable[str], known: Iterable[str], *, param: str)
             raise UnknownNameError(kind, name, known, param=param)
 
 
-def _arrays(table: Tasks | Models) -> list[NDArray]:
+def _arrays(table: Models) -> list[NDArray]:
     return [getattr(table, field.name) for field in dataclasses.fields(table)]
 
 

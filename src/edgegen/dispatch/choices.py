@@ -184,20 +184,24 @@ class Table:
             verdict = "meets" if total_s <= deadline_s * (1 + 1e-6) else "misses"
             predicted = f"{verdict} {deadline_s:g} s ({predicted})"
         sentence = f"{node} with {model} at {steps} step{'s' if steps > 1 else ''}: {predicted}"
-        for other in range(self.options.possible.shape[1]):
-            if other != option.node:
-                sentence += self._clause(at, other, option)
+        for other in self._best_per_node(at):
+            if other.node != option.node:
+                name, its_model, its_steps = self.names(at, other)
+                told = self.shortfall(at, other) or self.comparison(at, other, option)
+                sentence += f"; {name} ({its_model}, {its_steps}) {told}"
         return f"{sentence}. Decided by {policy}{'; ' + note if note else ''}."
 
-    def _clause(self, at: int, node: int, chosen: Option) -> str:
-        within = np.zeros(self.options.possible.shape[1:], dtype=bool)
-        within[node] = True
-        option = self.best(at, within=within)
-        if option is None:
-            return ""
-        name, model, steps = self.names(at, option)
-        told = self.shortfall(at, option) or self.comparison(at, option, chosen)
-        return f"; {name} ({model}, {steps}) {told}"
+    def _best_per_node(self, at: int) -> list[Option]:
+        """Return the best option of every node that can run a request."""
+        possible, feasible = self.options.possible[at], self.options.feasible[at]
+        score = np.where(feasible, self.options.cost[at], np.inf)
+        if not feasible.any(axis=(1, 2)).all():
+            # After every option within the limits, the others by how little they break them.
+            score = np.where(possible & ~feasible, 1e9 * (1.0 + self.excess(at)), score)
+        flat = score.reshape(len(score), -1).argmin(axis=1).tolist()
+        steps = possible.shape[2]
+        best = [Option(node, *divmod(cell, steps)) for node, cell in enumerate(flat)]
+        return [option for option in best if possible[option]]
 
 
 def split_plain(split: Split) -> dict[str, float]:

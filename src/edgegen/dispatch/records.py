@@ -3,7 +3,6 @@
 Floats keep all their digits (Python writes the shortest text that reads back equal); infinity is the text "inf".
 """
 
-import dataclasses
 import json
 import math
 from collections.abc import Callable
@@ -37,18 +36,20 @@ COMMANDS = {
 }
 
 
+_AS_IT_IS = {str, int, bool, type(None)}
+
+
 def to_plain(value: Any) -> Any:
     """Return lists, dicts, text and numbers for a message or any value inside of one."""
-    if dataclasses.is_dataclass(value):
-        names = value.__dataclass_fields__
-        return {name: to_plain(getattr(value, name)) for name in names}
-    if isinstance(value, float):
+    kind = type(value)
+    if kind in _AS_IT_IS:
+        return value
+    if kind is float:
         return value if math.isfinite(value) else str(value)
-    if isinstance(value, tuple | list):
+    if kind is tuple or kind is list:
         return [to_plain(entry) for entry in value]
-    if isinstance(value, dict):
-        return {key: to_plain(entry) for key, entry in value.items()}
-    return value
+    fields = value if kind is dict else vars(value)
+    return {key: to_plain(entry) for key, entry in fields.items()}
 
 
 def named(message: Event | Command) -> dict[str, Any]:
