@@ -159,8 +159,10 @@ class Start:
     downlink_share: float
     compute_share: float
     quality: float  # predicted
-    predicted: Split  # waiting before the start is part of `queue_s`
+    predicted: Split  # from the arrival; waiting before the start is part of `queue_s`
     reason: str  # one sentence for people: why there, why so
+    step_s: float = 0.0  # predicted seconds of one step at `compute_share`; a paced worker pads each step to this
+    fixed_s: float = 0.0  # predicted seconds outside of the steps; a paced worker pads them to this
 
 
 @dataclasses.dataclass(frozen=True)

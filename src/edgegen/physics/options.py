@@ -4,6 +4,8 @@ The table is what simple rules choose from, what admission checks, and where the
 nodes, M models, S step counts.
 """
 
+import weakref
+
 import numpy as np
 
 from edgegen.core.arrays import Array, namespace, one_hot, padding_is_silent
@@ -36,9 +38,28 @@ class Options:
     cost: Array  # float[T, N, M, S], weighted as in `physics.objective`; inf where not possible
 
 
+_latest: tuple[weakref.ref[State], Options] | None = None
+
+
+def options(state: State) -> Options:
+    """Return the table of options in which every transfer has its link to itself.
+
+    The table of the latest NumPy State is kept as long as that State lives: the dispatcher and the policy that it asks
+    look at the same State, and a State never changes.
+    """
+    global _latest
+    kept = _latest
+    if kept is not None and kept[0]() is state:
+        return kept[1]
+    table = tabulate(state)
+    if isinstance(state.tasks.live, np.ndarray) and isinstance(table.cost, np.ndarray):
+        _latest = (weakref.ref(state), table)
+    return table
+
+
 @padding_is_silent
-def options(state: State, *, uplink_share: float = 1.0, downlink_share: float = 1.0) -> Options:
-    """Return the table of options with the given shares of every link."""
+def tabulate(state: State, *, uplink_share: float = 1.0, downlink_share: float = 1.0) -> Options:
+    """Compute the table of options with the given shares of every link."""
     xp = namespace(state.tasks.live, state.models.quality)
     upload_s, download_s = transfer_s(state, uplink_share, downlink_share)
     tasks, nodes, models = state.tasks, state.nodes, state.models
