@@ -40,7 +40,7 @@ class Plan:
     judged per point. repeats: of every time. cold_starts: fresh processes. seed: of captions and noise.
     """
 
-    steps: tuple[int, ...] = (1, 2, 3, 4, 6, 8, 12, 16, 24)
+    steps: tuple[int, ...] = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
     batches: tuple[int, ...] = (1, 2, 4, 8)
     captions_per_category: int = 200
     repeats: int = 31
