@@ -188,7 +188,7 @@ class Config(_Section):
 
 def template() -> str:
     """Return the commented file that `edgegen init` writes; it is also the default configuration."""
-    return importlib.resources.files("edgegen.data").joinpath("edgegen.toml").read_text(encoding="utf-8")
+    return importlib.resources.files("edgegen").joinpath("data", "edgegen.toml").read_text(encoding="utf-8")
 
 
 def default_config() -> Config:
