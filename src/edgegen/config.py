@@ -18,6 +18,7 @@ from pydantic import BeforeValidator, ConfigDict, Field
 from edgegen.core.errors import ConfigError, InputError, UnknownNameError, suggest
 from edgegen.core.units import parse_quantity
 
+LOCAL_FILE = "edgegen.toml"
 CATEGORIES = ("basic", "detail", "relation", "complex")
 STEPS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32)
 
@@ -194,6 +195,13 @@ def template() -> str:
 def default_config() -> Config:
     """Return a phone, two unequal edge servers and a cloud."""
     return parse_config(template(), source="the built-in edgegen.toml")
+
+
+def find_config(path: str | Path | None) -> Config:
+    """Return the configuration at a path; without one, `edgegen.toml` in the working directory or the default."""
+    if path is not None:
+        return load_config(path)
+    return load_config(LOCAL_FILE) if Path(LOCAL_FILE).exists() else default_config()
 
 
 def load_config(path: str | Path) -> Config:
