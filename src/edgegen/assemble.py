@@ -44,18 +44,20 @@ def build_fleet(config: Config, figures: Mapping[str, Measured] | None = None) -
 
 
 def _node(config: Config, node: NodeSection, figures: Mapping[str, Measured]) -> NodeSpec:
-    link = node.link
+    link, pace = node.link, config.gateway.pace
+    steps = config.gateway.steps
+    own = {name: measured(load_profile(profile), steps).speed for name, profile in node.profiles.items()}
     return NodeSpec(
         name=node.name,
         tier=node.tier,
-        speeds={name: _speed(node, name, figures[name].speed, config.gateway.pace) for name in node.models},
+        speeds={name: _speed(node, name, own.get(name, figures[name].speed), pace) for name in node.models},
         memory_bytes=node.memory,
         power_w=node.power,
         transmit_power_w=node.transmit_power,
         price_usd_per_s=node.price,
         link=Link(link.uplink, link.downlink, link.rtt, link.snr),
-        paced=config.gateway.pace,
-        adjustable_clock=node.adjustable_clock and config.gateway.pace,
+        paced=pace,
+        adjustable_clock=node.adjustable_clock and pace,
     )
 
 

@@ -151,6 +151,7 @@ class NodeSection(_Section):
     name: Name
     tier: Literal["device", "edge", "cloud"]
     models: Annotated[list[str], Field(min_length=1)]
+    profiles: dict[str, str] = {}
     slowdown: Annotated[float, Field(gt=0, le=1e6)] = 1.0
     step_time: dict[str, Duration] = {}
     fixed_time: dict[str, Seconds] = {}
@@ -302,7 +303,7 @@ def _check(config: Config, source: str) -> None:
 
 def _check_node(source: str, node: NodeSection, models: list[str]) -> None:
     where = f"{source}: nodes {node.name!r}"
-    for key in ("models", "step_time", "fixed_time", "load_time"):
+    for key in ("models", "profiles", "step_time", "fixed_time", "load_time"):
         known = models if key == "models" else node.models
         for name in getattr(node, key):
             if name not in known:

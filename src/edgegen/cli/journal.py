@@ -33,7 +33,7 @@ def explain(
         return
     began_s = parts[0]["now_s"]
     rows = [(f"{part['now_s'] - began_s:.3f}", *_told(part)) for part in parts]
-    print_table(f"request {request}", ("after [s]", "what", "details"), rows)
+    print_table(f"request {request}", ("after (s)", "what", "details"), rows)
 
 
 @app.command("replay")
@@ -74,7 +74,7 @@ def list_requests(
     if json:
         print_json({"policy": header.policy, "edgegen": header.edgegen, "requests": found})
         return
-    columns = ("id", "arrived [s]", "prompt", "from", "ended", "node", "model", "steps")
+    columns = ("id", "arrived (s)", "prompt", "from", "ended", "node", "model", "steps")
     rows = [
         (r["id"], f"{r['arrived_s']:.3f}", r["prompt"][:40], r["origin"], r["status"], r["node"] or "",
          r["model"] or "", r["steps"] or "")

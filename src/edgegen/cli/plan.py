@@ -111,7 +111,7 @@ def _show(answer: dict[str, Any]) -> None:
     if answer["decision"] is not None:
         rows.append(_row({**answer["decision"], **answer, "why_not": "chosen"}))
     rows += [_row(other) for other in answer["alternatives"]]
-    columns = ("node", "model", "steps", "total [s]", "quality", "device [J]", "USD", "why")
+    columns = ("node", "model", "steps", "total (s)", "quality", "device (J)", "USD", "why")
     print_table(f"decided by {answer['policy']}", columns, rows)
     if answer["decision"] is not None:
         say(answer["reason"])

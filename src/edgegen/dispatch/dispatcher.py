@@ -121,7 +121,7 @@ class Dispatcher:
         table = self._admission_table(row, now_s)
         answer = {"policy": decider.name}
         if self._refuses(table):
-            option, verdict = None, {"refused": "infeasible", "reason": _refusal(table), "offer": table.offer(0)}
+            option, verdict = None, {"decision": None, "reason": _refusal(table), "offer": table.offer(0)}
         else:
             rows = [waiting.row for waiting in self._waiting.values()] + [row]
             full = Table.of(self.catalog, rows, self._state(rows, now_s)) if len(rows) > 1 else table
