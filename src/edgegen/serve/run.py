@@ -59,7 +59,7 @@ async def serving(
         # uvicorn would raise the signal again after its own end and so interrupt ours; `until_signal` listens instead.
         server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign]
         task = asyncio.create_task(server.serve(sockets=[sock]), name="http")
-        while not server.started and not task.done():
+        while not server.started and not task.done():  # noqa: ASYNC110 - uvicorn has no event for it
             await asyncio.sleep(0.01)
         try:
             yield Live(_url(sock), gateway)

@@ -66,7 +66,7 @@ class AbstractBody(BaseModel):
 
     model_config = STRICT
 
-    prompt: Annotated[str, StringConstraints(max_length=MAX_PROMPT_CHARACTERS)]
+    prompt: Annotated[str, StringConstraints(max_length=MAX_PROMPT_CHARACTERS), Field(examples=["a red circle"])]
     model: Name | None = Field("auto", description="`auto`, or a name from GET /v1/models.")
     n: int | None = Field(1, ge=1, le=MAX_PICTURES)
     size: Literal["auto", "64x64", "256x256", "512x512", "1024x1024"] | None = "auto"

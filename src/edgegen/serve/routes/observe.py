@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
+from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
@@ -76,7 +77,7 @@ def operations(gateway: Gateway) -> APIRouter:
     routes = APIRouter(tags=["operations"])
     runtime = gateway.runtime
 
-    @routes.get("/metrics", response_class=Response)
+    @routes.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
         """Return the figures in Prometheus' format."""
         for node in nodes_view(runtime)["data"]:
