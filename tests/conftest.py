@@ -38,9 +38,7 @@ def what_is_missing() -> dict[str, str]:
     """Per marker that cannot run on this machine, the reason in words."""
     missing = {}
     if importlib.util.find_spec("torch") is None:
-        missing["torch"] = (
-            "torch is not installed (docs/adr/0004-torch-pinning.md says how to get a small one)"
-        )
+        missing["torch"] = "torch is not installed (docs/adr/0004-torch-pinning.md says how to get a small one)"
     if importlib.util.find_spec("playwright") is None:
         missing["browser"] = "playwright is not installed: pip install -e .[dev]"
     elif find_chromium() is None:

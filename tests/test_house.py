@@ -120,10 +120,7 @@ def test_modules_and_functions_keep_to_the_caps(path):
     text = path.read_text()
     cap = PAPER_LINES if "papers" in path.relative_to(PACKAGE).parts else MODULE_LINES
     assert len(text.splitlines()) <= cap, f"split {relative(path)}"
-    lengths = {
-        node.name: (node.end_lineno or node.lineno) - node.lineno + 1
-        for node in functions_of(ast.parse(text))
-    }
+    lengths = {node.name: (node.end_lineno or node.lineno) - node.lineno + 1 for node in functions_of(ast.parse(text))}
     assert {name: lines for name, lines in lengths.items() if lines > FUNCTION_LINES} == {}
 
 
@@ -132,20 +129,14 @@ def test_modules_and_functions_keep_to_the_caps(path):
 # Imported under another name than the one to install.
 DISTRIBUTIONS = {"PIL": "pillow"}
 # Declared, though no module imports them, and why.
-NEEDED_UNSEEN = {
-    "aiosqlite": "the driver that the database address names",
-    "accelerate": "diffusers loads a pipeline without warning only if it is there",
-    "onnxscript": "torch's exporter imports it",
-}
+NEEDED_UNSEEN = {"onnxscript": "torch's exporter imports it"}
 # Imported though not declared, and who brings them.
 BROUGHT_ALONG = {"starlette": "fastapi", "jaxlib": "jax", "click": "typer", "pydantic-core": "pydantic"}
 TRAIN_ROOMS = ("train",)
 
 
 def declared(requirements: list[str]) -> set[str]:
-    return {
-        re.split(r"[\[<>=!~; ]", requirement)[0].lower().replace("_", "-") for requirement in requirements
-    }
+    return {re.split(r"[\[<>=!~; ]", requirement)[0].lower().replace("_", "-") for requirement in requirements}
 
 
 def third_party_imports(path: Path) -> set[str]:
