@@ -10,8 +10,8 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from edgegen.generate import grammar
-from edgegen.serve.bus import Subscription
 from edgegen.serve.assembly import Gateway
+from edgegen.serve.bus import Subscription
 from edgegen.serve.problems import Problem
 from edgegen.serve.store import MAX_RECORDS
 from edgegen.serve.views import models_view, nodes_view, policies_view, story_view
