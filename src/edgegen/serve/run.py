@@ -129,7 +129,7 @@ def run_gateway(
 @contextlib.contextmanager
 def in_thread(make: Callable[[], Gateway]) -> Iterator[Live]:
     """Serve from a thread of its own, for callers without an event loop (tests, the demo)."""
-    ready: concurrent.futures.Future[tuple[Live, Callable[[], None]]] = concurrent.futures.Future()
+    ready: concurrent.futures.Future[tuple[Live, Callable[[], object]]] = concurrent.futures.Future()
 
     async def main() -> None:
         stop, loop = asyncio.Event(), asyncio.get_running_loop()

@@ -5,7 +5,7 @@ import contextlib
 import json
 import re
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 
 from fastapi import APIRouter, Request, Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
@@ -117,7 +117,7 @@ def _stream(gateway: Gateway, body: ImageBody, ticket: Ticket) -> Response:
     return EventSourceResponse(events(), headers={"X-Accel-Buffering": "no"})
 
 
-async def _partials(body: ImageBody, ticket: Ticket) -> AsyncIterator[dict]:
+async def _partials(body: ImageBody, ticket: Ticket) -> AsyncGenerator[dict, None]:
     index = 0
     while (png_b64 := await ticket.previews.get()) is not None:
         shown = await text_at_side(png_b64, body.side)
