@@ -68,7 +68,7 @@ async def test_work_waits_its_turn_with_one_slot_and_runs_side_by_side_with_two(
     assert two_slots[1].queue_s < 0.15
 
 
-async def test_a_worker_process_ends_when_the_gateway_does():
+def test_a_worker_process_ends_when_the_gateway_does():
     script = (
         "import asyncio, time\n"
         "from edgegen.serve.workers.client import ProcessWorker\n"
@@ -79,15 +79,13 @@ async def test_a_worker_process_ends_when_the_gateway_does():
         "    time.sleep(60)\n"
         "asyncio.run(main())\n"
     )
-    gateway = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
-    pid = int(await asyncio.to_thread(gateway.stdout.readline))
-    gateway.kill()
-    gateway.wait()
-    gateway.stdout.close()
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as gateway:
+        pid = int(gateway.stdout.readline())
+        gateway.kill()
     deadline = time.monotonic() + 10
     while _alive(pid):
         assert time.monotonic() < deadline, "the worker outlived its gateway"
-        await asyncio.sleep(0.05)
+        time.sleep(0.05)
 
 
 def test_a_worker_starts_without_the_heavy_libraries():

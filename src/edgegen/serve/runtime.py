@@ -282,6 +282,9 @@ class Runtime:
             seconds = await self.roads.workers[load.node].load(load.model, pad_s=pad_s)
         except WorkerGoneError:
             return  # NodeLost says it all
+        except JobError as error:
+            log.error("a model cannot be loaded", node=load.node, model=load.model, reason=str(error))
+            return
         self.feed(Loaded(load.node, load.model, seconds))
 
     async def _tick(self) -> None:

@@ -11,8 +11,9 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterator
 
+from edgegen.core.errors import EdgegenError
 from edgegen.serve.workers.makers import AbstractMaker
-from edgegen.serve.workers.messages import Job, encode
+from edgegen.serve.workers.messages import Job, encode, load_id
 
 PROGRESS_S = 0.01  # steps that follow each other faster than this are not all told
 
@@ -44,7 +45,7 @@ class Desk:
 
     def load(self, model: str, pad_s: float) -> None:
         """Put the loading of a model at the end of the queue."""
-        self._waiting.append((f"load {model}", self._load_alone(model, pad_s)))
+        self._waiting.append((load_id(model), self._load_alone(model, pad_s)))
 
     def evict(self, model: str) -> None:
         """Take a model out of memory now."""
@@ -80,7 +81,8 @@ class Desk:
             self._running.remove(piece)
         except Exception as error:  # whatever a model raises is that picture's failure, not the worker's end
             self._running.remove(piece)
-            self._send(encode("failed", id=piece.id, reason=f"{type(error).__name__}: {error}", retry=False))
+            reason = str(error) if isinstance(error, EdgegenError) else f"{type(error).__name__}: {error}"
+            self._send(encode("failed", id=piece.id, reason=reason, retry=False))
 
     def _load_alone(self, model: str, pad_s: float) -> Iterator[float]:
         began_s = self._clock()

@@ -91,3 +91,8 @@ def decode_job(message: dict[str, Any]) -> Job:
     fields = dict(message["job"])
     pace = Pace(**fields.pop("pace"))
     return Job(pace=pace, previews=tuple(fields.pop("previews")), **fields)
+
+
+def load_id(model: str) -> str:
+    """Return the id under which the loading of a model fails; ids of pictures have no blanks."""
+    return f"load {model}"
