@@ -130,7 +130,7 @@ function planned(body) {
 
 async function answer(request, response, url) {
   const path = url.pathname;
-  if (options.key && request.headers.authorization !== `Bearer ${options.key}`) return fail(401, "An API key is needed.", "invalid_api_key");
+  if (options.key && !path.endsWith(".png") && request.headers.authorization !== `Bearer ${options.key}`) return fail(401, "An API key is needed.", "invalid_api_key");
   if (request.method === "POST") {
     const body = JSON.parse(await text(request));
     return path === "/v1/plan" ? planned(body) : images(request, response, body);
@@ -154,11 +154,12 @@ async function text(request) {
   return Buffer.concat(parts).toString();
 }
 
+const CSP = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'";
 const TYPES = { ".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".json": "application/json" };
 async function page(path, response) {
   const file = join(options.page, normalize(path === "/" ? "/index.html" : path));
   const data = await readFile(file).catch(() => null);
-  response.writeHead(data ? 200 : 404, { "Content-Type": TYPES[extname(file)] ?? "application/octet-stream" });
+  response.writeHead(data ? 200 : 404, { "Content-Security-Policy": CSP, "Content-Type": TYPES[extname(file)] ?? "application/octet-stream" });
   response.end(data ?? "not found");
 }
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 
 import { backoff_ms } from "../src/live/feed";
-import { latencyChart, predictionChart } from "../src/logic/charts";
+import { latencyChart, predictionChart, ticks } from "../src/logic/charts";
 import { matches } from "../src/logic/filter";
 import { ranked } from "../src/logic/plan";
 import { happenings, itemOf } from "../src/logic/story";
@@ -26,11 +26,11 @@ describe("ranked", () => {
 });
 
 describe("story", () => {
-  it("reads events whatever their clock and name are called", () => {
-    const told = { id: "a", prompt: "p", events: [{ at_s: 10, event: "Arrived", origin: "phone" }, { at_s: 10.5, event: "Started", digest: { x: 1 } }, 3] };
+  it("reads the journal lines of a request, and skips what it cannot show", () => {
+    const told = { id: "a", prompt: "p", events: [{ after_s: 0, what: "arrived", origin: "phone" }, { after_s: 0.5, what: "started", digest: { x: 1 } }, 3] };
     expect(happenings(told)).toEqual([
-      { after_s: 0, name: "Arrived", rest: "origin phone" },
-      { after_s: 0.5, name: "Started", rest: "" },
+      { after_s: 0, name: "arrived", rest: "origin phone" },
+      { after_s: 0.5, name: "started", rest: "" },
     ]);
     expect(itemOf(told)?.id).toBe("a");
     expect(itemOf({ item: { id: "b", prompt: "q" } })?.id).toBe("b");
@@ -74,6 +74,14 @@ describe("charts", () => {
     const option = predictionChart(made, palette) as { xAxis: { max: number }; yAxis: { max: number } };
     expect(points(option).map(({ value }) => value)).toEqual([[2, 1], [1, 3]]);
     expect(option.xAxis.max).toBe(option.yAxis.max);
-    expect(option.xAxis.max).toBeGreaterThan(3);
+    expect(option.xAxis.max).toBeGreaterThanOrEqual(3);
+  });
+
+  it.each([0.01, 0.037, 0.99, 1, 3.06, 47, 1000])("marks an axis up to %s in round steps", (most) => {
+    const { step, end } = ticks(most);
+    expect([1, 2, 5]).toContain(Number((step / 10 ** Math.floor(Math.log10(step) + 1e-9)).toFixed(6)));
+    expect(end).toBeGreaterThanOrEqual(most);
+    expect(end / step).toBeCloseTo(Math.round(end / step));
+    expect(Math.round(end / step)).toBeLessThanOrEqual(6);
   });
 });

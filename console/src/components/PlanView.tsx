@@ -2,6 +2,7 @@ import { useState } from "react";
 
 import { joules, quality, seconds } from "../logic/format";
 import { isChosen, ranked } from "../logic/plan";
+import { energyOf } from "../logic/stats";
 import { useStore } from "../live/store";
 import type { Alternative, Plan, Tier } from "../types";
 import { Refused } from "./Refused";
@@ -60,7 +61,7 @@ function Alternatives({ plan }: { plan: Plan }) {
   const [all, setAll] = useState(false);
   const nodes = useStore((state) => state.nodes);
   const rows = ranked(plan);
-  const longest_s = Math.max(...rows.map((row) => row.predicted.total_s), 1e-6);
+  const longest_s = Math.max(...rows.map((row) => row.predicted?.total_s ?? 0), 1e-6);
   const tierOf = (name: string) => nodes.find((node) => node.name === name)?.tier ?? null;
   return (
     <div className="table-scroll" tabIndex={0} role="region" aria-label="Alternatives">
@@ -108,11 +109,11 @@ function Row({ row, tier, chosen, longest_s }: RowProps) {
       <td>{row.model}</td>
       <td className="num">{row.steps}</td>
       <td className="num time">
-        <i style={{ width: `${(46 * row.predicted.total_s) / longest_s}px` }} aria-hidden="true" />
-        {seconds(row.predicted.total_s)}
+        <i style={{ width: `${(46 * (row.predicted?.total_s ?? 0)) / longest_s}px` }} aria-hidden="true" />
+        {seconds(row.predicted?.total_s)}
       </td>
       <td className="num">{quality(row.quality_estimate)}</td>
-      <td className="num">{joules(row.predicted.device_energy_j + row.predicted.node_energy_j)}</td>
+      <td className="num">{joules(energyOf(row.predicted))}</td>
       <td className="why">{why}</td>
     </tr>
   );

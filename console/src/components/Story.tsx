@@ -2,6 +2,7 @@ import type { ReactNode } from "react";
 
 import { dollars, joules, quality, seconds } from "../logic/format";
 import { errorText, isOver } from "../logic/state";
+import { energyOf } from "../logic/stats";
 import type { Item } from "../types";
 import { SplitBars } from "./SplitBars";
 import { Where } from "./Where";
@@ -45,11 +46,11 @@ function Facts({ item }: { item: Item }) {
       {split && (
         <Fact
           name={item.actual ? "Energy" : "Energy, predicted"}
-          value={joules(split.device_energy_j + split.node_energy_j)}
+          value={joules(energyOf(split))}
           note={`device ${joules(split.device_energy_j)}, node ${joules(split.node_energy_j)}`}
         />
       )}
-      {split && split.money_usd > 0 && <Fact name="Cost" value={dollars(split.money_usd)} />}
+      {split && (split.money_usd ?? 0) > 0 && <Fact name="Cost" value={dollars(split.money_usd)} />}
       {item.origin && <Fact name="Asked from" value={item.origin} />}
       {item.policy && <Fact name="Policy" value={item.policy} />}
       {item.emulated && item.emulated.length > 0 && (

@@ -5,7 +5,7 @@ import { GatewayError, call, read } from "./api";
 import { events } from "./sse";
 import { change, getState } from "./store";
 
-const HISTORY = 100; // what the gateway lists by default
+const HISTORY = 200; // of the gateway's list; what happens from now on comes by events
 const SILENCE_MS = 12_000; // node news comes about once a second
 const BATCH_MS = 80; // many events, one repaint
 

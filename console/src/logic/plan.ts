@@ -12,6 +12,8 @@ export function ranked(plan: Plan): Alternative[] {
   const rank = (row: Alternative) => (isChosen(plan, row) ? 0 : row.feasible ? 1 : 2);
   return [...plan.alternatives].sort(
     (a, b) =>
-      rank(a) - rank(b) || b.quality_estimate - a.quality_estimate || a.predicted.total_s - b.predicted.total_s,
+      rank(a) - rank(b) ||
+      (b.quality_estimate ?? 0) - (a.quality_estimate ?? 0) ||
+      (a.predicted?.total_s ?? 1e9) - (b.predicted?.total_s ?? 1e9),
   );
 }
