@@ -10,6 +10,7 @@ const event = (name: string, body: object): News => newsOf(name, JSON.stringify(
 describe("newsOf", () => {
   it("takes the status from the name of the event", () => {
     expect(newsOf("finished", '{"id":"a","status":"running"}')).toMatchObject({ kind: "item", item: { status: "finished" } });
+    expect(newsOf("failed", '{"id":"a","status":"cancelled"}')).toMatchObject({ item: { status: "cancelled" } });
     expect(newsOf("decided", '{"id":"a"}')).toMatchObject({ item: { status: "waiting" } });
     expect(newsOf("nodes", '{"data":[]}')).toEqual({ kind: "nodes", nodes: [] });
   });

@@ -113,10 +113,10 @@ function Choices({ ask: { form, edit, errors } }: { ask: Ask }) {
           />
         )}
       </Field>
-      <Field name="From">
+      <Field name="From" hint="the device that asks">
         {(props) => (
           <select {...props} value={form.origin} onChange={(e) => edit({ origin: e.target.value })}>
-            <option value="">any device</option>
+            <option value="">default</option>
             {origins.map((name) => (
               <option key={name}>{name}</option>
             ))}

@@ -54,7 +54,7 @@ function Facts({ item }: { item: Item }) {
       {item.origin && <Fact name="Asked from" value={item.origin} />}
       {item.policy && <Fact name="Policy" value={item.policy} />}
       {item.emulated && item.emulated.length > 0 && (
-        <Fact name="Emulated" value={item.emulated.join(", ")} note="the rest is real" />
+        <Fact name="Emulated" value={item.emulated.join(", ")} note="the denoising is real" />
       )}
     </dl>
   );

@@ -61,7 +61,8 @@ export function newsOf(event: string, data: string): News | null {
   if (event === "progress") return { ...(body as { step: number; steps: number }), kind: "progress", id: item.id };
   if (event === "decided") return { kind: "item", item: { status: "waiting", ...known } };
   if (event === "finished" || event === "failed" || event === "refused" || event === "cancelled") {
-    return { kind: "item", item: { ...known, status: event } };
+    // A cancelled picture comes as "failed" and says so itself.
+    return { kind: "item", item: { ...known, status: known.status && OVER.includes(known.status) ? known.status : event } };
   }
   return null;
 }
