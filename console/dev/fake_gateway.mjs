@@ -123,7 +123,7 @@ function planned(body) {
   const unknown = unknownWords(body.prompt ?? "");
   if (unknown.length) return fail(400, `The built-in models do not know "${unknown[0]}".`, "unknown_words", { param: "prompt" });
   const { best, alternatives } = plan(body.prompt, { ...body.edgegen, model: body.model });
-  if (!best) return { status: 200, body: { policy: "planner", decision: { node: null, tier: null, model: null, steps: null }, predicted: null, quality_estimate: null, reason: "Nothing keeps every limit.", alternatives } };
+  if (!best) return { status: 200, body: { policy: "planner", decision: null, predicted: null, quality_estimate: null, reason: "Nothing keeps every limit.", alternatives } };
   const tier = NODES.find((node) => node.name === best.node).tier;
   return { status: 200, body: { policy: body.edgegen?.policy ?? "planner", decision: { ...best, tier }, predicted: best.predicted, quality_estimate: best.quality_estimate, reason: `${best.node} has the best estimated quality among what keeps every limit.`, alternatives } };
 }
@@ -145,7 +145,7 @@ async function answer(request, response, url) {
   const item = items.find((other) => other.id === id);
   if (!item) return fail(404, `There is no ${path}.`, "not_found");
   if (path.endsWith(".png")) return { status: 200, png: pictureOf(item) };
-  return { status: 200, body: { ...item, digest: "9f2c41d07be8", events: [{ at_s: item.created, event: "Arrived", origin: item.origin }, { at_s: item.created + 0.002, event: "Decided", node: item.node, model: item.model, steps: item.steps }, ...(item.actual ? [{ at_s: item.created + item.actual.total_s, event: "Finished", total_s: item.actual.total_s }] : [])] } };
+  return { status: 200, body: { ...item, digest: "9f2c41d07be8", events: [{ after_s: 0, what: "arrived", origin: item.origin }, { after_s: 0.002, what: "started", node: item.node, model: item.model, steps: item.steps }, ...(item.actual ? [{ after_s: item.actual.total_s, what: "finished" }] : [])] } };
 }
 
 async function text(request) {

@@ -91,11 +91,19 @@ export interface Alternative {
 
 export interface Plan {
   policy: string;
-  decision: { node: string | null; tier: Tier | null; model: string | null; steps: number | null };
+  decision: Decision | null; // null: nothing keeps every limit
   predicted: Split | null;
   quality_estimate: number | null;
   reason: string;
   alternatives: Alternative[];
+  offer?: Offer | null;
+}
+
+export interface Decision {
+  node: string;
+  tier: Tier;
+  model: string;
+  steps: number;
 }
 
 /** The nearest thing that can be done, sent with a refusal. */

@@ -4,7 +4,7 @@ import { backoff_ms } from "../src/live/feed";
 import { latencyChart, predictionChart, ticks } from "../src/logic/charts";
 import { matches } from "../src/logic/filter";
 import { ranked } from "../src/logic/plan";
-import { happenings, itemOf } from "../src/logic/story";
+import { clauses, happenings, itemOf } from "../src/logic/story";
 import type { Alternative, Item, Plan, Split } from "../src/types";
 
 const split = (total_s: number) => ({ total_s, device_energy_j: 0, node_energy_j: 0 }) as Split;
@@ -22,6 +22,10 @@ describe("ranked", () => {
       ],
     } as unknown as Plan;
     expect(ranked(plan).map(({ node }) => node)).toEqual(["b", "d", "c", "a"]);
+    const without = { ...plan, predicted: split(2), quality_estimate: 0.6, alternatives: plan.alternatives.slice(0, 3) };
+    expect(ranked(without).map(({ node }) => node)).toEqual(["b", "d", "c", "a"]);
+    expect(ranked(without)[0]).toMatchObject({ steps: 4, predicted: { total_s: 2 }, quality_estimate: 0.6 });
+    expect(ranked({ ...plan, decision: null }).map(({ node }) => node)).toEqual(["d", "c", "b", "a"]);
   });
 });
 
@@ -35,6 +39,15 @@ describe("story", () => {
     expect(itemOf(told)?.id).toBe("a");
     expect(itemOf({ item: { id: "b", prompt: "q" } })?.id).toBe("b");
     expect(itemOf({})).toBeNull();
+  });
+});
+
+describe("clauses", () => {
+  it("parts what was chosen from what was passed over", () => {
+    expect(clauses("cloud: meets 3 s; phone gives -0.17 quality; edge-1 is late. Decided by planner.")).toEqual([
+      "cloud: meets 3 s", "phone gives -0.17 quality", "edge-1 is late",
+    ]);
+    expect(clauses("it is idle")).toEqual(["it is idle"]);
   });
 });
 
@@ -68,6 +81,11 @@ describe("charts", () => {
     const drawn = points(latencyChart(made, palette));
     expect(drawn.map(({ id, value }) => [id, ...value])).toEqual([["old", 1000, 1], ["new", 2000, 3]]);
     expect(drawn.map(({ itemStyle }) => itemStyle.borderColor)).toEqual([undefined, "b"]);
+  });
+
+  it("gives a single picture a minute of room", () => {
+    const { xAxis } = latencyChart(made.slice(0, 1), palette) as { xAxis: { min: number; max: number } };
+    expect([xAxis.min, xAxis.max]).toEqual([2000 - 60_000, 2000]);
   });
 
   it("uses one scale for predicted and actual", () => {

@@ -72,6 +72,12 @@ describe("history", () => {
     expect(merged.items.map(({ id, status }) => [id, status])).toEqual([["b", "finished"], ["a", "refused"]]);
   });
 
+  it("gives up on pictures that the gateway has forgotten, and on no others", () => {
+    const heard = after(event("decided", item("old")), event("decided", item("kept")), event("decided", item("new")));
+    const merged = history(heard, [item("kept", { status: "running" })], 200, ["old", "kept"]);
+    expect(Object.fromEntries(merged.items.map(({ id, status }) => [id, status]))).toEqual({ old: "failed", kept: "running", new: "waiting" });
+  });
+
   it("keeps the list's order among equal times", () => {
     expect(history(EMPTY, [item("b"), item("a")], 200).items.map(({ id }) => id)).toEqual(["b", "a"]);
   });

@@ -5,7 +5,8 @@ import { isChosen, ranked } from "../logic/plan";
 import { energyOf } from "../logic/stats";
 import { useStore } from "../live/store";
 import type { Alternative, Plan, Tier } from "../types";
-import { Refused } from "./Refused";
+import { Reason } from "./Reason";
+import { OfferBox, Refused } from "./Refused";
 import { Where } from "./Where";
 import type { Ask, Planning } from "./useAsk";
 
@@ -33,16 +34,16 @@ export function PlanView({ ask, planning }: { ask: Ask; planning: Planning }) {
         </button>
       </div>
       {error && <Refused ask={ask} error={error} />}
-      {plan && <Decided plan={plan} />}
+      {plan && <Decided plan={plan} ask={ask} />}
     </div>
   );
 }
 
-function Decided({ plan }: { plan: Plan }) {
+function Decided({ plan, ask }: { plan: Plan; ask: Ask }) {
   const { decision } = plan;
   return (
     <>
-      {decision.node ? (
+      {decision ? (
         <p className="decision">
           <Where node={decision.node} tier={decision.tier} />
           <span>{decision.model}</span>
@@ -51,7 +52,8 @@ function Decided({ plan }: { plan: Plan }) {
       ) : (
         <p className="decision bad-text">No choice keeps every limit.</p>
       )}
-      <p className="reason">{plan.reason}</p>
+      <Reason text={plan.reason} tier={decision?.tier} />
+      {plan.offer && <OfferBox ask={ask} offer={plan.offer} />}
       <Alternatives plan={plan} />
     </>
   );

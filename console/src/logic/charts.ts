@@ -23,6 +23,7 @@ interface Point {
 
 type Show = (value: number) => string;
 const WINDOW = 20;
+const MINUTE_MS = 60_000;
 
 export function latencyChart(items: readonly Item[], palette: Palette): object {
   const points = pointsOf(items, (item) => [item.created * 1000, item.actual?.total_s]);
@@ -86,12 +87,20 @@ function overTime(points: readonly Point[], palette: Palette, show: Show, lines:
     ...frame(palette, show, (x) => clock(x / 1000)),
     grid: { left: 56, right: 14, top: 12, bottom: 26 },
     xAxis: {
-      type: "time", splitNumber: 4, axisLine: { lineStyle: { color: palette.line } }, axisTick: { show: false },
+      type: "time", ...span(points), splitNumber: 4, axisLine: { lineStyle: { color: palette.line } }, axisTick: { show: false },
       axisLabel: { color: palette.muted, hideOverlap: true, formatter: (value: number) => clock(value / 1000) },
     },
     yAxis: { ...axis(palette, show), min: 0 },
     series: [...scatter(points, palette), ...lines],
   };
+}
+
+/** At least a minute, so that the first few points do not stand on a scale of days. */
+function span(points: readonly Point[]): { min?: number; max?: number } {
+  const [first, last] = [points[0]?.value[0], points.at(-1)?.value[0]];
+  if (first === undefined || last === undefined) return {};
+  const spare = Math.max(0, MINUTE_MS - (last - first));
+  return { min: first - spare, max: last };
 }
 
 function axis(palette: Palette, show: Show): object {
