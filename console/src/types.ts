@@ -1,0 +1,108 @@
+/** What the gateway's HTTP interface says, as far as the page reads it. */
+
+export type Tier = "device" | "edge" | "cloud";
+export const TIERS: readonly Tier[] = ["device", "edge", "cloud"];
+
+export type Status = "waiting" | "running" | "finished" | "failed" | "refused" | "cancelled";
+
+export interface Split {
+  upload_s: number;
+  queue_s: number;
+  load_s: number;
+  generate_s: number;
+  download_s: number;
+  total_s: number;
+  device_energy_j: number;
+  node_energy_j: number;
+  money_usd: number;
+}
+
+/** One picture: what was asked, what was decided, what happened. Early events carry only some of it. */
+export interface Item {
+  id: string;
+  prompt: string;
+  created: number;
+  status: Status;
+  category?: string | null;
+  node?: string | null;
+  tier?: Tier | null;
+  model?: string | null;
+  steps?: number | null;
+  seed?: number | null;
+  origin?: string | null;
+  reason?: string | null;
+  policy?: string | null;
+  predicted?: Split | null;
+  actual?: Split | null;
+  quality_estimate?: number | null;
+  deadline_s?: number | null;
+  met_deadline?: boolean | null;
+  image_url?: string | null;
+  emulated?: string[] | null;
+  error?: string | { message?: string; code?: string } | null;
+}
+
+export interface Link {
+  uplink_bps?: number | null;
+  downlink_bps?: number | null;
+  rtt_s?: number | null;
+}
+
+export interface Running {
+  id: string;
+  model: string;
+  step: number;
+  steps: number;
+}
+
+export interface NodeView {
+  name: string;
+  tier: Tier;
+  models: string[];
+  resident: string[];
+  queue: number;
+  running: Running[];
+  backlog_s: number;
+  utilisation: number;
+  alive: boolean;
+  paced: boolean;
+  emulated: string[];
+  energy_j: number;
+  finished: number;
+  link: Link | null;
+}
+
+export interface Grammar {
+  words: string[];
+  categories: string[];
+  examples: Record<string, string[]>;
+}
+
+export interface Alternative {
+  node: string;
+  model: string;
+  steps: number;
+  predicted: Split;
+  quality_estimate: number;
+  feasible: boolean;
+  why_not: string | null;
+}
+
+export interface Plan {
+  policy: string;
+  decision: { node: string | null; tier: Tier | null; model: string | null; steps: number | null };
+  predicted: Split | null;
+  quality_estimate: number | null;
+  reason: string;
+  alternatives: Alternative[];
+}
+
+/** The nearest thing that can be done, sent with a refusal. */
+export interface Offer {
+  node: string;
+  model: string;
+  steps: number;
+  total_s: number;
+  quality: number;
+  energy_j: number;
+}

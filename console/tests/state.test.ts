@@ -1,0 +1,86 @@
+import { describe, expect, it } from "vitest";
+
+import { EMPTY, KEEP, apply, errorText, history, newsOf, type News, type State } from "../src/logic/state";
+import type { Item } from "../src/types";
+
+const item = (id: string, by: Partial<Item> = {}): Item => ({ id, prompt: "a red circle", created: 100, status: "waiting", ...by });
+const after = (...news: News[]): State => news.reduce((state, one) => apply(state, one, 200), EMPTY);
+const event = (name: string, body: object): News => newsOf(name, JSON.stringify(body)) as News;
+
+describe("newsOf", () => {
+  it("takes the status from the name of the event", () => {
+    expect(newsOf("finished", '{"id":"a","status":"running"}')).toMatchObject({ kind: "item", item: { status: "finished" } });
+    expect(newsOf("decided", '{"id":"a"}')).toMatchObject({ item: { status: "waiting" } });
+    expect(newsOf("nodes", '{"data":[]}')).toEqual({ kind: "nodes", nodes: [] });
+  });
+
+  it("ignores what it cannot read", () => {
+    expect(newsOf("finished", "not json")).toBeNull();
+    expect(newsOf("finished", "{}")).toBeNull();
+    expect(newsOf("weather", '{"id":"a"}')).toBeNull();
+    expect(newsOf("nodes", "null")).toBeNull();
+  });
+});
+
+describe("apply", () => {
+  it("tells one picture's life", () => {
+    const decided = after(event("decided", item("a", { node: "edge-1" })));
+    expect(decided.items[0]).toMatchObject({ status: "waiting", node: "edge-1" });
+    const running = apply(decided, event("progress", { id: "a", step: 2, steps: 8, preview_b64: "xx" }), 200);
+    expect(running.items[0]?.status).toBe("running");
+    expect(running.progress.get("a")).toEqual({ step: 2, steps: 8, preview: "xx" });
+    const later = apply(running, event("progress", { id: "a", step: 3, steps: 8 }), 200);
+    expect(later.progress.get("a")).toEqual({ step: 3, steps: 8, preview: "xx" });
+    const done = apply(later, event("finished", { id: "a", prompt: "a red circle", image_url: "/a.png", node: null }), 200);
+    expect(done.items[0]).toMatchObject({ status: "finished", node: "edge-1", image_url: "/a.png" });
+    expect(done.progress.size).toBe(0);
+  });
+
+  it("does not bring a finished picture back to life", () => {
+    const state = after(event("finished", item("a")), event("decided", item("a")), event("progress", { id: "a", step: 1, steps: 2 }));
+    expect(state.items[0]?.status).toBe("finished");
+    expect(state.progress.size).toBe(0);
+  });
+
+  it("keeps the newest first, whatever order they come in", () => {
+    const state = after(event("decided", item("b", { created: 2 })), event("decided", item("a", { created: 1 })), event("decided", item("c", { created: 3 })));
+    expect(state.items.map(({ id }) => id)).toEqual(["c", "b", "a"]);
+  });
+
+  it("remembers a bounded number of pictures, and no progress of forgotten ones", () => {
+    let state = after(event("decided", item("first", { created: 0 })), event("progress", { id: "first", step: 1, steps: 9 }));
+    expect(state.progress.size).toBe(1);
+    for (let i = 0; i < KEEP + 20; i++) state = apply(state, event("decided", item(`i${i}`, { created: i + 1 })), 200);
+    expect(state.items).toHaveLength(KEEP);
+    expect(state.items[0]?.id).toBe(`i${KEEP + 19}`);
+    expect(state.progress.size).toBe(0);
+  });
+
+  it("does not touch the state it was given", () => {
+    const before = after(event("decided", item("a")));
+    const copy = structuredClone(before.items);
+    apply(before, event("finished", item("a", { node: "x" })), 200);
+    expect(before.items).toEqual(copy);
+  });
+});
+
+describe("history", () => {
+  it("merges the gateway's list with what was already heard", () => {
+    const heard = after(event("finished", item("b", { created: 2, node: "edge-1" })));
+    const merged = history(heard, [item("b", { created: 2 }), item("a", { created: 1, status: "refused" })], 200);
+    expect(merged.items.map(({ id, status }) => [id, status])).toEqual([["b", "finished"], ["a", "refused"]]);
+  });
+
+  it("keeps the list's order among equal times", () => {
+    expect(history(EMPTY, [item("b"), item("a")], 200).items.map(({ id }) => id)).toEqual(["b", "a"]);
+  });
+});
+
+describe("errorText", () => {
+  it("prefers the gateway's words", () => {
+    expect(errorText(item("a", { error: "no" }))).toBe("no");
+    expect(errorText(item("a", { error: { message: "late" } }))).toBe("late");
+    expect(errorText(item("a", { reason: "because" }))).toBe("because");
+    expect(errorText(item("a", { status: "cancelled" }))).toBe("The picture was cancelled.");
+  });
+});

@@ -1,0 +1,53 @@
+"""How commands print: tables for people, JSON for programs, one sentence for errors."""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Annotated, Any
+
+import typer
+
+from edgegen.core.errors import EdgegenError, InfeasibleError, InputError, WorkerError
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def print_json(value: Any) -> None:
+    """Print plain data as indented JSON."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Print a table; cells are text, numbers are aligned right."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    rows = [list(row) for row in rows]
+    table = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+    for index, name in enumerate(columns):
+        numeric = bool(rows) and all(isinstance(row[index], int | float) or row[index] == "" for row in rows)
+        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*[cell if isinstance(cell, str) else f"{cell:g}" for cell in row])
+    Console().print(table)
+
+
+def say(text: str) -> None:
+    """Tell people what is going on, on the error stream, so that standard output stays data."""
+    from rich.console import Console
+
+    Console(stderr=True, highlight=False).print(text)
+
+
+def report_error(error: EdgegenError) -> int:
+    """Print the error as one sentence and return the exit code that stands for it."""
+    from rich.console import Console
+    from rich.text import Text
+
+    Console(stderr=True).print(Text.assemble(("error: ", "bold red"), str(error)))
+    if isinstance(error, InfeasibleError):
+        return 3
+    if isinstance(error, WorkerError):
+        return 4
+    return 2 if isinstance(error, InputError) else 1

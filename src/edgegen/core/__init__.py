@@ -1,0 +1,1 @@
+"""Values that every room of the house shares: states, decisions, ledgers, profiles and policies."""

@@ -1,0 +1,34 @@
+"""Everything that chooses is a policy: `decide(state, key=key) -> Decision`.
+
+A policy is memoryless: what must be remembered is in the State, so a restart loses nothing and one journal line
+explains a decision. Policies made of policies are in `core.compose`.
+"""
+
+import abc
+from collections.abc import Callable
+
+import equinox as eqx
+
+from edgegen.core.decision import Decision
+from edgegen.core.state import State
+
+
+class AbstractPolicy(eqx.Module):
+    """Look at a State and return a Decision; change nothing.
+
+    `key` is a JAX random key or None; policies that draw nothing ignore it. A decision that breaks a rule is mended by
+    `core.rules.repair` before any world obeys it.
+    """
+
+    @abc.abstractmethod
+    def decide(self, state: State, *, key=None) -> Decision:
+        """Return one row per task of `state`."""
+
+
+class HostPolicy(AbstractPolicy):
+    """Any NumPy or SciPy function `(state, key) -> Decision` as a policy."""
+
+    function: Callable = eqx.field(static=True)
+
+    def decide(self, state: State, *, key=None) -> Decision:
+        return self.function(state, key)

@@ -1,0 +1,1 @@
+"""The live side without any input or output: events in, commands out."""

@@ -1,0 +1,249 @@
+"""What is under way: which request runs where, how far it is, and what every node has promised."""
+
+import collections
+import dataclasses
+from collections.abc import Iterable
+
+import numpy as np
+
+from edgegen.core.state import LOCAL
+from edgegen.dispatch.catalog import Catalog, NodeLoad, TaskRow
+from edgegen.dispatch.fleet import NodeSpec, Speed
+from edgegen.dispatch.messages import Split, Start
+
+WINDOW_S = 30.0  # utilisation looks back this far
+
+
+@dataclasses.dataclass
+class Run:
+    """A started request."""
+
+    row: TaskRow
+    start: Start
+    started_s: float
+    step: int = 0
+    since_s: float = 0.0  # when the last thing happened: it got its turn after its upload, or finished a step
+
+    @property
+    def generated(self) -> bool:
+        """Whether all steps are done; what is left is decoding and the way to the device."""
+        return self.step >= self.start.steps
+
+    @property
+    def ready_s(self) -> float:
+        """When its upload is over."""
+        return self.started_s + self.start.predicted.upload_s
+
+    @property
+    def work_s(self) -> float:
+        """The predicted seconds of the node's time that it still needs; half of the fixed part comes last."""
+        start = self.start
+        if self.step == 0:
+            return start.predicted.load_s + start.fixed_s + start.steps * start.step_s
+        return start.fixed_s / 2 + (start.steps - self.step) * start.step_s
+
+    def free_s(self, free_s: float, now_s: float) -> float:
+        """Return when the node is free again if it is free for this run at `free_s`."""
+        if self.step == 0 and (free_s > now_s or self.ready_s > now_s):
+            return max(free_s, self.ready_s) + self.work_s
+        return free_s + max(0.0, self.work_s - max(0.0, now_s - self.since_s))
+
+
+@dataclasses.dataclass
+class NodeBook:
+    """One node: alive or not, its models in memory, its runs in the order of their starts."""
+
+    spec: NodeSpec
+    alive: bool = False
+    resident: set[str] = dataclasses.field(default_factory=set)
+    loading: set[str] = dataclasses.field(default_factory=set)
+    runs: dict[str, Run] = dataclasses.field(default_factory=dict)
+    finished: int = 0
+    energy_j: float = 0.0
+    spans: collections.deque[tuple[float, float]] = dataclasses.field(default_factory=collections.deque)
+
+    @property
+    def occupied(self) -> int:
+        """How many started requests still need the node's time."""
+        return sum(not run.generated for run in self.runs.values())
+
+    def backlog_s(self, now_s: float) -> float:
+        """Return when, counted from now, the node will be free of everything that was started on it."""
+        free_s = now_s
+        for run in self.runs.values():
+            free_s = run.free_s(free_s, now_s)
+        return free_s - now_s
+
+    def turn_after(self, ended_s: float) -> None:
+        """The run in front has left the node's compute: the next one gets its turn now."""
+        for run in self.runs.values():
+            if not run.generated:
+                if run.step == 0:
+                    run.since_s = max(ended_s, run.ready_s)
+                return
+
+    def book_finished(self, run: Run, actual: Split, now_s: float) -> None:
+        """Count what a finished run took."""
+        local = self.spec.name == run.row.request.origin
+        self.finished += 1
+        self.energy_j += actual.device_energy_j if local else actual.node_energy_j
+        end_s = now_s - actual.download_s
+        self.spans.append((end_s - actual.generate_s, end_s))
+
+    def utilisation(self, now_s: float) -> float:
+        """Return the share of the last `WINDOW_S` in which the node generated."""
+        begin_s = max(0.0, now_s - WINDOW_S)
+        while self.spans and self.spans[0][1] < begin_s:
+            self.spans.popleft()
+        busy_s = sum(end_s - max(start_s, begin_s) for start_s, end_s in self.spans)
+        for run in self.runs.values():
+            if run.step > 0 and not run.generated:
+                busy_s += run.step * run.start.step_s
+        window_s = max(now_s - begin_s, 1e-9)
+        return min(1.0, busy_s / window_s)
+
+
+class Books:
+    """The books of all nodes."""
+
+    def __init__(self, catalog: Catalog):
+        self.catalog = catalog
+        self.nodes = {spec.name: NodeBook(spec) for spec in catalog.fleet.nodes}
+        self._servers = [self.nodes[spec.name] for spec in catalog.servers]
+        self._devices = [self.nodes[spec.name] for spec in catalog.devices]
+        self._where: dict[str, str] = {}
+
+    def __contains__(self, request_id: str) -> bool:
+        return request_id in self._where
+
+    def __len__(self) -> int:
+        return len(self._where)
+
+    def node_of(self, request_id: str) -> NodeBook:
+        """Return the node that a request was started on."""
+        return self.nodes[self._where[request_id]]
+
+    def begin(self, row: TaskRow, start: Start, now_s: float) -> None:
+        """Book a start."""
+        book = self.nodes[start.node]
+        run = Run(row, start, now_s)
+        run.since_s = run.ready_s
+        book.runs[start.id] = run
+        self._where[start.id] = start.node
+
+    def progress(self, request_id: str, step: int, now_s: float) -> bool:
+        """Note a finished step; return whether the node's compute became free for the next request."""
+        book = self.node_of(request_id)
+        run = book.runs[request_id]
+        if step <= run.step:
+            return False
+        run.step, run.since_s = step, now_s
+        book.resident.add(run.start.model)
+        book.loading.discard(run.start.model)
+        if run.generated:
+            book.turn_after(now_s)
+        return run.generated
+
+    def end(self, request_id: str, now_s: float) -> Run:
+        """Take a request out of the books."""
+        book = self.node_of(request_id)
+        del self._where[request_id]
+        run = book.runs.pop(request_id)
+        if not run.generated:
+            book.turn_after(now_s)
+        return run
+
+    def lose(self, node: str) -> list[Run]:
+        """Mark a node as gone and return what it was working on."""
+        book = self.nodes[node]
+        lost = list(book.runs.values())
+        for run in lost:
+            del self._where[run.start.id]
+        book.runs.clear()
+        book.resident.clear()
+        book.loading.clear()
+        book.alive = False
+        return lost
+
+    def load(self, now_s: float, ahead: Iterable[tuple[str, float]] = ()) -> NodeLoad:
+        """Return the nodes' columns of a State; `ahead` are seconds of waiting work by node to count as promised."""
+        catalog = self.catalog
+        live = np.zeros(catalog.node_count, dtype=bool)
+        backlog = np.zeros(catalog.node_count)
+        resident = np.zeros((catalog.node_count, catalog.model_count), dtype=bool)
+        live[LOCAL] = True
+        for row, book in enumerate(self._servers, start=1):
+            live[row] = book.alive
+            backlog[row] = book.backlog_s(now_s) if book.runs else 0.0
+            for model in book.resident:
+                resident[row, catalog.models[model]] = True
+        # Row LOCAL speaks for every device: a model counts as loaded there when all devices that have it hold it.
+        for name, row in catalog.models.items():
+            having = [book for book in self._devices if name in book.spec.speeds]
+            resident[LOCAL, row] = bool(having) and all(name in book.resident for book in having)
+        device_backlog = np.array([book.backlog_s(now_s) if book.runs else 0.0 for book in self._devices])
+        device_live = np.array([book.alive for book in self._devices])
+        for node, seconds in ahead:
+            if self.nodes[node].spec.tier == "device":
+                device_backlog[catalog.device_row(node)] += seconds
+            else:
+                backlog[catalog.node_row(node)] += seconds
+        return NodeLoad(live, backlog, resident, device_live, device_backlog)
+
+    def initial_models(self, node: str) -> list[str]:
+        """Return the models that a node should hold from the beginning: in its order, as far as its memory goes."""
+        spec, free = self.nodes[node].spec, self.nodes[node].spec.memory_bytes
+        chosen = []
+        for name in spec.speeds:
+            needed = self.catalog.model(name).memory_bytes
+            if needed <= free:
+                chosen.append(name)
+                free -= needed
+        return chosen
+
+    def room_for(self, node: str, model: str) -> list[str]:
+        """Return the models to evict so that another one fits; the largest idle ones first."""
+        book = self.nodes[node]
+        size = {name: self.catalog.model(name).memory_bytes for name in {*book.resident, model}}
+        missing = size[model] + sum(size[name] for name in book.resident) - book.spec.memory_bytes
+        in_use = {run.start.model for run in book.runs.values()}
+        evicted = []
+        for name in sorted(book.resident - in_use - {model}, key=lambda name: (-size[name], name)):
+            if missing <= 0:
+                break
+            evicted.append(name)
+            missing -= size[name]
+        return evicted
+
+    def snapshot(self, now_s: float, waiting: Iterable[str | None]) -> list[dict]:
+        """Return one entry per node, as `/v1/nodes` shows it; `waiting` are the nodes planned for waiting requests."""
+        planned = collections.Counter(waiting)
+        return [self._entry(book, now_s, planned[name]) for name, book in self.nodes.items()]
+
+    def _entry(self, book: NodeBook, now_s: float, planned: int) -> dict:
+        spec = book.spec
+        begun = [run for run in book.runs.values() if run.step > 0 and not run.generated]
+        running = [{"id": r.start.id, "model": r.start.model, "step": r.step, "steps": r.start.steps} for r in begun]
+        link = {"uplink_bps": spec.link.uplink_bps, "downlink_bps": spec.link.downlink_bps, "rtt_s": spec.link.rtt_s}
+        return {
+            "name": spec.name,
+            "tier": spec.tier,
+            "models": list(spec.speeds),
+            "resident": sorted(book.resident),
+            "queue": book.occupied - len(begun) + planned,
+            "running": running,
+            "backlog_s": book.backlog_s(now_s),
+            "utilisation": book.utilisation(now_s),
+            "alive": book.alive,
+            "paced": spec.paced,
+            "emulated": list(spec.emulated),
+            "energy_j": book.energy_j,
+            "finished": book.finished,
+            "link": {key: value if value < float("inf") else None for key, value in link.items()},
+        }
+
+
+def speed_at(spec: NodeSpec, model: str, clock: float) -> Speed:
+    """Return the times of a model on a node whose clock runs at a fraction of its full clock."""
+    speed = spec.speeds[model]
+    return Speed(speed.step_s / clock, speed.fixed_s / clock, speed.load_s)

@@ -1,0 +1,392 @@
+"""The pure dispatcher: events in, commands out, no clock, no socket, no file.
+
+Late binding: a request waits here until the node that its plan names has room (fewer than `1 + ahead` unfinished
+requests); until then all waiting requests are planned again, together, at every event that matters. Admission does not
+depend on the policy: what no option can deliver within its limits is refused at once, with the closest offer.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterator
+
+import numpy as np
+
+from edgegen.core.errors import InputError
+from edgegen.core.policy import AbstractPolicy
+from edgegen.dispatch.books import Books, Run, speed_at
+from edgegen.dispatch.catalog import Catalog, TaskRow
+from edgegen.dispatch.choices import Option, Table
+from edgegen.dispatch.deciding import Answer, Choice, Decider, builtin_choice
+from edgegen.dispatch.journal import AbstractJournal, NoJournal, entry
+from edgegen.dispatch.messages import (
+    Abandoned,
+    Arrived,
+    Cancel,
+    Command,
+    Event,
+    Evict,
+    Failed,
+    Finished,
+    Load,
+    Loaded,
+    NodeJoined,
+    NodeLost,
+    Progressed,
+    Reject,
+    Request,
+    Start,
+    Tick,
+)
+
+MAX_ATTEMPTS = 3
+GRACE = 0.02  # a waiting request is given up when every option breaks its limits by more than this share
+HOLD_LIMIT_S = 2.0  # a policy may leave a request waiting for this long
+STRANDED_LIMIT_S = 5.0  # how long a request waits for a node that is gone to come back
+
+
+@dataclasses.dataclass
+class Waiting:
+    """An admitted request that has not been started."""
+
+    row: TaskRow
+    attempt: int = 1
+    node: str | None = None  # of the latest plan
+    work_s: float = 0.0  # of the latest plan
+    held_since_s: float | None = None  # the policy leaves it waiting
+    stranded_since_s: float | None = None  # no node that may run it is there
+
+    @property
+    def due_s(self) -> float:
+        """The moment of its deadline."""
+        return self.row.request.arrived_s + self.row.request.limits.deadline_s
+
+
+class Dispatcher:
+    """Decide for all waiting requests, and keep the books. Nodes are there once they joined."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        policy: AbstractPolicy,
+        *,
+        policy_name: str = "policy",
+        max_waiting: int = 64,
+        ahead: int = 1,
+        journal: AbstractJournal | None = None,
+    ):
+        if max_waiting < 1 or ahead < 0:
+            raise InputError(f"expected max_waiting >= 1 and ahead >= 0, got {max_waiting} and {ahead}")
+        self.catalog, self.fleet, self.books = catalog, catalog.fleet, Books(catalog)
+        self.max_waiting, self.ahead = max_waiting, ahead
+        self.journal = journal or NoJournal()
+        self._decider = Decider(policy, policy_name)
+        self._waiting: dict[str, Waiting] = {}
+        self._plan: tuple[Table, Answer] | None = None  # of the event being handled, for the journal
+        self._seq = 0
+
+    @property
+    def waiting(self) -> tuple[str, ...]:
+        """Ids of the requests that wait for their start, in the order of their arrival."""
+        return tuple(self._waiting)
+
+    @property
+    def policy_name(self) -> str:
+        """The policy that decides."""
+        return self._decider.name
+
+    def handle(self, event: Event, now_s: float) -> list[Command]:
+        """Take note of an event and return what is to be done, in this order.
+
+        **Raises** `InputError` for an `Arrived` that names what does not exist; nothing has changed then. Events about
+        requests that are no longer under way are ignored: they crossed a cancellation.
+        """
+        self._plan = None
+        commands = list(self._react(event, now_s))
+        self._seq += 1
+        if self.journal.keeps:
+            self.journal.write(entry(self._seq, now_s, event, commands, self._plan))
+        return commands
+
+    def snapshot(self, now_s: float) -> list[dict]:
+        """Return one entry per node, as `/v1/nodes` shows it."""
+        return self.books.snapshot(now_s, (waiting.node for waiting in self._waiting.values()))
+
+    def explain(
+        self, request: Request, now_s: float, *, policy: AbstractPolicy | None = None, policy_name: str = "policy"
+    ) -> dict:
+        """Return what would be decided for a request that came now, why, and the alternatives; change nothing."""
+        decider = self._decider if policy is None else Decider(policy, policy_name)
+        row = self.catalog.row(request)
+        table = self._admission_table(row, now_s)
+        answer = {"policy": decider.name}
+        if self._refuses(table):
+            option, verdict = None, {"refused": "infeasible", "reason": _refusal(table), "offer": table.offer(0)}
+        else:
+            rows = [waiting.row for waiting in self._waiting.values()] + [row]
+            full = Table.of(self.catalog, rows, self._state(rows, now_s)) if len(rows) > 1 else table
+            choice = decider.choose(full).choices[-1]
+            option, verdict = choice.option, _verdict(table, choice, decider.name)
+        return {**answer, **verdict, "alternatives": table.alternatives(0, option)}
+
+    # events
+
+    def _react(self, event: Event, now_s: float) -> Iterator[Command]:
+        match event:
+            case Arrived(request):
+                yield from self._arrived(request, now_s)
+            case Abandoned(id):
+                yield from self._abandoned(id, now_s)
+            case Progressed(id) | Finished(id) | Failed(id):
+                if id in self.books:
+                    yield from self._ran(event, now_s)
+            case NodeJoined() | NodeLost() | Loaded():
+                yield from self._changed(event)
+                yield from self._replan(now_s)
+            case Tick():
+                yield from self._replan(now_s)
+
+    def _ran(self, event: Progressed | Finished | Failed, now_s: float) -> Iterator[Command]:
+        """Hear about a request that was started; plan when it leaves the node's compute."""
+        match event:
+            case Progressed(id, step):
+                if not self.books.progress(id, step, now_s):
+                    return
+            case Finished(id, actual):
+                book = self.books.node_of(id)
+                book.book_finished(self.books.end(id, now_s), actual, now_s)
+            case Failed(id, reason, retry):
+                node = self.books.node_of(id).spec.name
+                yield from self._again(self.books.end(id, now_s), node, reason, retry=retry)
+        yield from self._replan(now_s)
+
+    def _changed(self, event: NodeJoined | NodeLost | Loaded) -> Iterator[Command]:
+        """Hear about a node."""
+        book = self.books.nodes[self.catalog.node(event.node).name]
+        match event:
+            case NodeJoined(node):
+                yield from self._joined(node)
+            case NodeLost(node, reason):
+                for run in self.books.lose(node):
+                    yield from self._again(run, node, f"{node} is gone: {reason}", retry=True)
+            case Loaded(_, model):
+                book.resident.add(self.catalog.model(model).name)
+                book.loading.discard(model)
+
+    def _arrived(self, request: Request, now_s: float) -> Iterator[Command]:
+        if request.id in self._waiting or request.id in self.books:
+            raise InputError(f"a request with the id {request.id!r} is under way already", param="id")
+        row = self.catalog.row(request)
+        if len(self._waiting) >= self.max_waiting:
+            yield Reject(
+                request.id,
+                "busy",
+                f"{len(self._waiting)} requests are waiting, which is the limit; try again later",
+                retry_after_s=self._retry_after_s(),
+            )
+            return
+        table = self._admission_table(row, now_s)
+        if self._refuses(table):
+            yield self._refusal(table)
+            return
+        alone = not self._waiting
+        self._waiting[request.id] = Waiting(row)
+        yield from self._replan(now_s, table if alone else None)
+
+    def _refusal(self, table: Table) -> Reject:
+        request_id = table.rows[0].request.id
+        if not table.possible(0):
+            return Reject(request_id, "failed", "no node that may run this request is up; try again in a moment")
+        return Reject(request_id, "infeasible", _refusal(table), offer=table.offer(0))
+
+    def _refuses(self, table: Table) -> bool:
+        return not table.possible(0) or not (table.feasible(0) or table.rows[0].request.wish.allow_degrade)
+
+    def _abandoned(self, request_id: str, now_s: float) -> Iterator[Command]:
+        if request_id in self.books:
+            yield Cancel(request_id, self.books.node_of(request_id).spec.name)
+            self.books.end(request_id, now_s)
+            yield from self._replan(now_s)
+        elif self._waiting.pop(request_id, None) is not None:
+            yield from self._replan(now_s)
+
+    def _joined(self, node: str) -> Iterator[Command]:
+        book = self.books.nodes[node]
+        book.alive = True
+        for model in self.books.initial_models(node):
+            if model not in book.resident and model not in book.loading:
+                book.loading.add(model)
+                yield Load(node, model)
+
+    def _again(self, run: Run, node: str, reason: str, *, retry: bool) -> Iterator[Command]:
+        """Put a request whose node failed back among the waiting ones, away from that node, or give it up."""
+        request, attempt = run.row.request, run.start.attempt
+        row = self.catalog.without(run.row, node)
+        if not retry or attempt >= MAX_ATTEMPTS or not row.permitted.any():
+            tries = "" if attempt == 1 else f" (attempt {attempt})"
+            yield Reject(request.id, "failed", f"{node} could not make the picture{tries}: {reason}")
+            return
+        self._waiting[request.id] = Waiting(row, attempt + 1)
+
+    # planning
+
+    def _state(self, rows: list[TaskRow], now_s: float):
+        return self.catalog.state(rows, now_s, self.books.load(now_s))
+
+    def _admission_table(self, row: TaskRow, now_s: float) -> Table:
+        """Tabulate the options of a request that just came, behind everything that is more urgent."""
+        due_s = row.request.arrived_s + row.request.limits.deadline_s
+        ahead = [(w.node, w.work_s) for w in self._waiting.values() if w.node is not None and w.due_s <= due_s]
+        return Table.of(self.catalog, [row], self.catalog.state([row], now_s, self.books.load(now_s, ahead)))
+
+    def _replan(self, now_s: float, table: Table | None = None) -> Iterator[Command]:
+        """Plan all waiting requests together and start what finds room, the most urgent first."""
+        if not self._waiting:
+            return
+        waiting = list(self._waiting.values())
+        if table is None:
+            rows = [entry.row for entry in waiting]
+            table = Table.of(self.catalog, rows, self._state(rows, now_s))
+        answer = self._decider.choose(table)
+        self._plan = (table, answer)
+        if answer.resident is not None:
+            yield from self._keep(table, answer.resident)
+        for at in sorted(range(len(waiting)), key=lambda at: (waiting[at].due_s, at)):
+            yield from self._settle(table, at, waiting[at], answer.choices[at], now_s)
+
+    def _settle(self, table: Table, at: int, entry: Waiting, choice: Choice, now_s: float) -> Iterator[Command]:
+        """Start, keep or give up one waiting request."""
+        request = entry.row.request
+        entry.node, entry.work_s = None, 0.0
+        if not table.possible(at):
+            entry.stranded_since_s = now_s if entry.stranded_since_s is None else entry.stranded_since_s
+            if now_s >= min(entry.stranded_since_s + STRANDED_LIMIT_S, entry.due_s):
+                yield self._give_up(request, "failed", "no node that may run this request is up any more")
+            return
+        entry.stranded_since_s = None
+        if not table.feasible(at) and float(table.excess(at).min()) > GRACE:
+            if not request.wish.allow_degrade:
+                yield self._give_up(request, "infeasible", _refusal(table, at), offer=table.offer(at))
+                return
+            choice = builtin_choice(table, at, "its limits cannot be met, so this is the closest that can run")
+        elif choice.refused and not request.wish.allow_degrade:
+            reason = f"the policy {self.policy_name} refuses it"
+            yield self._give_up(request, "infeasible", reason, offer=table.offer(at))
+            return
+        choice = self._unheld(table, at, entry, choice, now_s)
+        if choice.option is None:
+            return
+        node, _, _ = table.names(at, choice.option)
+        entry.node, entry.work_s = node, float(table.options.work_s[at][choice.option])
+        if self.books.nodes[node].occupied <= self.ahead:
+            del self._waiting[request.id]
+            yield from self._start(table, at, entry, choice, now_s)
+
+    def _unheld(self, table: Table, at: int, entry: Waiting, choice: Choice, now_s: float) -> Choice:
+        """Let a policy hold a request for a while; afterwards, and instead of a refusal, choose for it."""
+        if choice.option is not None:
+            entry.held_since_s = None
+            return choice
+        entry.held_since_s = now_s if entry.held_since_s is None else entry.held_since_s
+        if not choice.refused and now_s < entry.held_since_s + HOLD_LIMIT_S:
+            return choice
+        verb = "refused it" if choice.refused else "left it waiting"
+        return builtin_choice(table, at, f"{self.policy_name} {verb}, so the cheapest option was taken")
+
+    def _start(self, table: Table, at: int, entry: Waiting, choice: Choice, now_s: float) -> Iterator[Command]:
+        option, request = choice.option, entry.row.request
+        assert option is not None
+        node, model, steps = table.names(at, option)
+        book = self.books.nodes[node]
+        yield from self._make_room(node, model)
+        speed = speed_at(book.spec, model, choice.clock)
+        split = table.split(at, option, clock=choice.clock, wait_s=book.backlog_s(now_s))
+        split = dataclasses.replace(
+            split,
+            queue_s=split.queue_s + max(0.0, now_s - request.arrived_s),
+            load_s=0.0 if model in book.resident else speed.load_s,
+            generate_s=speed.fixed_s + steps * speed.step_s,
+        )
+        start = Start(
+            id=request.id,
+            node=node,
+            model=model,
+            steps=steps,
+            seed=request.seed,
+            attempt=entry.attempt,
+            # A started request has the link to itself: transfers of a node take turns at the full rate.
+            uplink_share=1.0,
+            downlink_share=1.0,
+            compute_share=choice.clock,
+            quality=table.quality(at, option),
+            predicted=split,
+            reason=table.reason(at, option, split.total_s, self.policy_name, choice.note),
+            step_s=speed.step_s,
+            fixed_s=speed.fixed_s,
+        )
+        self.books.begin(entry.row, start, now_s)
+        yield start
+
+    def _make_room(self, node: str, model: str) -> Iterator[Command]:
+        book = self.books.nodes[node]
+        if model in book.resident or model in book.loading:
+            return
+        for name in self.books.room_for(node, model):
+            book.resident.discard(name)
+            yield Evict(node, name)
+
+    def _keep(self, table: Table, wanted: np.ndarray) -> Iterator[Command]:
+        """Load and evict as the policy wishes, on servers and as far as nothing that runs is disturbed."""
+        for row, spec in enumerate(self.catalog.servers, start=1):
+            book = self.books.nodes[spec.name]
+            in_use = {run.start.model for run in book.runs.values()}
+            for name, at in self.catalog.models.items():
+                had, wants = bool(table.state.nodes.resident[row, at]), bool(wanted[row, at])
+                if had and not wants and name not in in_use:
+                    book.resident.discard(name)
+                    yield Evict(spec.name, name)
+                possible = book.alive and name in spec.speeds and name not in book.loading
+                if wants and not had and possible and not self.books.room_for(spec.name, name):
+                    book.loading.add(name)
+                    yield Load(spec.name, name)
+
+    def _give_up(self, request: Request, code, reason: str, offer: dict | None = None) -> Reject:
+        del self._waiting[request.id]
+        return Reject(request.id, code, reason, offer=offer)
+
+    def _retry_after_s(self) -> float:
+        """Return when, at the planned pace, half of what waits will have been started."""
+        alive = max(1, sum(book.alive for book in self.books.nodes.values()))
+        return max(0.5, math.ceil(sum(w.work_s for w in self._waiting.values()) / alive / 2 * 10) / 10)
+
+
+def _refusal(table: Table, at: int = 0) -> str:
+    """Say why no option meets the limits, by the one that comes closest."""
+    option = table.best(at)
+    if option is None:
+        return "no node that may run this request is up"
+    node, model, steps = table.names(at, option)
+    return f"no node, model and steps meet these limits; closest: {node} with {model} at {steps} steps " + (
+        table.shortfall(at, option)
+    )
+
+
+def _verdict(table: Table, choice: Choice, policy: str) -> dict:
+    """Return the part of a plan's answer that is about the chosen option."""
+    option: Option | None = choice.option
+    if option is None:
+        word = "refuses it" if choice.refused else "lets it wait"
+        return {"decision": None, "reason": f"the policy {policy} {word}", "offer": table.offer(0)}
+    node, model, steps = table.names(0, option)
+    split = table.split(0, option, clock=choice.clock)
+    return {
+        "decision": {
+            "node": node,
+            "tier": table.catalog.node(node).tier,
+            "model": model,
+            "steps": steps,
+            "compute_share": choice.clock,
+        },
+        "predicted": {**dataclasses.asdict(split), "total_s": split.total_s},
+        "quality_estimate": table.quality(0, option),
+        "reason": table.reason(0, option, split.total_s, policy, choice.note),
+    }

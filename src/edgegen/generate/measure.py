@@ -1,0 +1,299 @@
+"""Measure a model on this machine: time, memory, energy and quality, as one `Profile`.
+
+Nothing is modelled here: a step is timed by doing it, loading by loading in a fresh process, quality by letting the
+judge look at pictures of captions that were never trained on. What cannot be measured (watts without a counter) is
+declared and marked as assumed.
+"""
+
+import datetime
+import hashlib
+import os
+import platform
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from edgegen import __version__
+from edgegen.core.curve import Curve, Fit, fit_all, monotone, tidy
+from edgegen.core.errors import InputError
+from edgegen.core.profile import PROMPT_FOLLOWING, Profile, Provenance, QualityPoint, StepPoint
+from edgegen.generate.meters import EnergyCounter, Interleaved, cold_start, take_turns, wilson
+
+DECLARED_CORE_W = 10.0
+ENERGY_WINDOW_S = 2.0
+QUALITY_CHUNK = 16
+BUSY_BELOW = 0.9  # a smaller share of the wall time means that somebody else had the processor
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How thoroughly to measure.
+
+    steps: step counts of the quality curves. batches: batch sizes of the step time. captions_per_category: pictures
+    judged per point. repeats: of every time. cold_starts: fresh processes. seed: of captions and noise.
+    """
+
+    steps: tuple[int, ...] = (1, 2, 3, 4, 6, 8, 12, 16, 24)
+    batches: tuple[int, ...] = (1, 2, 4, 8)
+    captions_per_category: int = 200
+    repeats: int = 31
+    cold_starts: int = 5
+    seed: int = 0
+
+    def __post_init__(self):
+        for name in ("steps", "batches"):
+            values = getattr(self, name)
+            if not values or min(values) < 1 or list(values) != sorted(set(values)):
+                raise InputError(f"{name} must be counts >= 1 in rising order, got {list(values)}", param=name)
+        if len(self.batches) < 2:
+            raise InputError(
+                f"batches needs at least two sizes to fit a line, got {list(self.batches)}", param="batches"
+            )
+        for name in ("captions_per_category", "repeats", "cold_starts"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be >= 1, got {getattr(self, name)}", param=name)
+
+
+FULL = Plan()
+QUICK = Plan(steps=(1, 2, 4, 8), captions_per_category=24, repeats=7, cold_starts=1)
+
+
+class Subject(Protocol):
+    """A model that can be measured. Latents and texts are opaque to the measurement."""
+
+    name: str
+    folder: Path
+    picture_px: int
+    sampler: str
+    guidance: float | None
+    passes_per_step: int
+    categories: Sequence[str]
+
+    def captions(self, category: str, count: int, seed: int) -> tuple[list[str], list[object]]:
+        """Return captions of a category that were never trained on, and what the judge needs to know of each."""
+        ...
+
+    def start(self, captions: Sequence[str], steps: int, seeds: Sequence[int]) -> object:
+        """Encode the captions and draw the noise; return a batch that has done no step."""
+        ...
+
+    def step(self, batch: object) -> object:
+        """Do one denoising step of the whole batch."""
+        ...
+
+    def finish(self, batch: object) -> np.ndarray:
+        """Decode the batch to pictures uint8[B, side, side, 3]."""
+        ...
+
+    def all_right(self, pictures: np.ndarray, truths: Sequence[object]) -> Sequence[bool]:
+        """Judge: is every attribute of its caption right in the picture?"""
+        ...
+
+    def warm_up(self) -> None:
+        """Make one picture in one step, so that everything is allocated."""
+        ...
+
+
+def measure(
+    model: str,
+    *,
+    device_name: str | None = None,
+    power_w: float | None = None,
+    plan: Plan = FULL,
+    progress: Progress = lambda what, done, total: None,
+    opener: Callable[[str], Subject] | None = None,
+) -> Profile:
+    """Measure a model on this machine, with one thread, and return its profile.
+
+    device_name: what to call the machine. power_w: watts while one worker generates, used where no counter can be
+    read. opener: loads the model by name or folder; must be importable by name, because fresh processes load it too.
+    """
+    if power_w is not None and not 0 < power_w < float("inf"):
+        raise InputError(f"power_w must be > 0 watts, got {power_w}", param="power_w")
+    open_subject = opener or _open_onnx()
+    subject = open_subject(model)
+    load_average = os.getloadavg()[0]
+    cold = cold_start(model, open_subject, plan.cold_starts)
+    progress("load", 1, 1)
+    times = _time_steps(subject, plan, lambda done, total: progress("time", done, total))
+    fixed_s = _fixed_s(subject, plan)
+    watts = _watts(subject, power_w)
+    points = _judge(subject, plan, lambda done, total: progress("quality", done, total))
+    medians = [times.spreads[batch].median_s for batch in plan.batches]
+    fit = Curve.fit("affine", plan.batches, medians, relative=True).tidy()
+    curves = {category: _curve(found) for category, found in points.items()}
+    about = _provenance(subject, plan, watts, load_average, times)
+    return Profile(
+        model=subject.name,
+        device=device_name or _processor(),
+        picture_px=subject.picture_px,
+        steps=plan.steps,
+        quality_scale=PROMPT_FOLLOWING,
+        quality=curves,
+        quality_points=points,
+        quality_fits={category: _fits(curve) for category, curve in curves.items()},
+        step_s=fit.curve,
+        step_points=tuple(_step_point(batch, times) for batch in plan.batches),
+        step_fit=fit,
+        fixed_s=tidy(fixed_s),
+        load_s=tidy(cold.load.median_s),
+        memory_bytes=cold.memory_bytes,
+        power_w=tidy(watts.power_w),
+        energy_method=watts.method,
+        energy_scope=watts.scope,
+        sampler=subject.sampler,
+        guidance=subject.guidance,
+        passes_per_step=subject.passes_per_step,
+        provenance=about,
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------- time
+
+
+def _time_steps(subject: Subject, plan: Plan, tick: Callable[[int, int], None]) -> Interleaved:
+    def stepper(size: int) -> Callable[[], object]:
+        captions, _ = subject.captions(subject.categories[0], size, plan.seed)
+        batch = subject.start(captions, max(plan.steps), range(size))
+        return lambda: subject.step(batch)
+
+    return take_turns({size: stepper(size) for size in plan.batches}, plan.repeats, tick)
+
+
+def _fixed_s(subject: Subject, plan: Plan) -> float:
+    """Seconds of one picture outside of its steps: encoding its caption and decoding it."""
+    captions, _ = subject.captions(subject.categories[-1], 1, plan.seed)
+    work = {0: lambda: subject.finish(subject.start(captions, 1, [plan.seed]))}
+    return take_turns(work, plan.repeats).spreads[0].median_s
+
+
+def _step_point(batch: int, times: Interleaved) -> StepPoint:
+    spread = times.spreads[batch]
+    return StepPoint(batch, tidy(spread.median_s), tidy(spread.low_s), tidy(spread.high_s), spread.n)
+
+
+# -------------------------------------------------------------------------------------------------------- energy
+
+
+@dataclass(frozen=True)
+class _Watts:
+    power_w: float
+    method: str
+    scope: str
+    assumed: str | None
+
+
+def _watts(subject: Subject, declared_w: float | None) -> _Watts:
+    counter = EnergyCounter.find()
+    if counter is not None:
+        captions, _ = subject.captions(subject.categories[0], 1, 0)
+        batch = subject.start(captions, 1, [0])
+        power_w = counter.power_w(lambda: subject.step(batch), ENERGY_WINDOW_S)
+        return _Watts(power_w, "measured", "processor packages (RAPL), idle power and other processes included", None)
+    scope = "one worker process on one core"
+    if declared_w is not None:
+        return _Watts(declared_w, "declared", scope, "watts stated by whoever measured, x seconds: an estimate")
+    why = f"no energy counter can be read here: {DECLARED_CORE_W:g} W per busy core x seconds, a round number of ours"
+    return _Watts(DECLARED_CORE_W, "declared", scope, why)
+
+
+# ------------------------------------------------------------------------------------------------------- quality
+
+
+def _judge(subject: Subject, plan: Plan, tick: Callable[[int, int], None]) -> dict[str, tuple[QualityPoint, ...]]:
+    """Judge the same captions and noise at every step count, so that points differ by their steps only."""
+    total = len(subject.categories) * len(plan.steps) * plan.captions_per_category
+    done, points = 0, {}
+    for number, category in enumerate(subject.categories):
+        captions, truths = subject.captions(category, plan.captions_per_category, plan.seed + 1 + number)
+        found = []
+        for steps in plan.steps:
+            right = 0
+            for start in range(0, len(captions), QUALITY_CHUNK):
+                part = slice(start, start + QUALITY_CHUNK)
+                pictures = _generate(subject, captions[part], steps, range(start, start + len(captions[part])))
+                right += sum(subject.all_right(pictures, truths[part]))
+                done += len(captions[part])
+                tick(done, total)
+            low, high = wilson(right, len(captions))
+            found.append(QualityPoint(steps, tidy(right / len(captions)), tidy(low), tidy(high), len(captions)))
+        points[category] = tuple(found)
+    return points
+
+
+def _generate(subject: Subject, captions: Sequence[str], steps: int, seeds: Sequence[int]) -> np.ndarray:
+    batch = subject.start(captions, steps, seeds)
+    for _ in range(steps):
+        batch = subject.step(batch)
+    return subject.finish(batch)
+
+
+def _curve(points: Sequence[QualityPoint]) -> Curve:
+    values = monotone([point.quality for point in points])
+    return Curve.table([point.steps for point in points], [tidy(value) for value in values])
+
+
+def _fits(curve: Curve) -> tuple[Fit, ...]:
+    if len(curve.x or ()) < 3:
+        return ()
+    return tuple(fit.tidy() for fit in fit_all(curve.x or (), curve.y or ()))
+
+
+# ---------------------------------------------------------------------------------------------------- provenance
+
+
+def _provenance(subject: Subject, plan: Plan, watts: _Watts, load_average: float, times: Interleaved) -> Provenance:
+    cautions = ["times are of one thread; other work on the same processor slows them down"]
+    if times.own_share < BUSY_BELOW:
+        cautions.append(
+            f"the machine was busy: only {times.own_share:.0%} of the wall time was ours, so times are pessimistic"
+        )
+    return Provenance(
+        method="edgegen profile measure",
+        device=f"{_processor()}, {os.cpu_count()} cores, one thread; {platform.system()}, Python {platform.python_version()}",
+        date=datetime.datetime.now(datetime.UTC).date().isoformat(),
+        revision=f"edgegen {__version__}, weights {_fingerprint(subject.folder)}",
+        n=plan.captions_per_category,
+        formulas={
+            "step_s": f"line of least relative squares through medians of {plan.repeats} wall times per batch size",
+            "fixed_s": f"median of {plan.repeats}: encoding one caption and decoding one picture",
+            "load_s": f"median of {plan.cold_starts} fresh processes: opening the model and making one picture in one step",
+            "memory_bytes": "growth of the resident memory of those processes by opening and using the model",
+            "quality": f"share of {plan.captions_per_category} held-out captions per category with all attributes right,"
+            " made monotone; 95 % Wilson intervals of the raw points are kept",
+        },
+        assumed={"power_w": watts.assumed} if watts.assumed else {},
+        cautions=tuple(cautions),
+        load_average=round(load_average, 2),
+    )
+
+
+def _processor() -> str:
+    """Return the name of this machine's processor."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [
+            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
+        ]
+        if names:
+            return names[0]
+    return platform.processor() or platform.machine()
+
+
+def _fingerprint(folder: Path) -> str:
+    """Return a short hash of the weights, so that a profile of other weights is noticed."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.onnx")):
+        digest.update(path.read_bytes())
+    return f"sha256:{digest.hexdigest()[:12]}"
+
+
+def _open_onnx() -> Callable[[str], Subject]:
+    from edgegen.generate.subject import open_onnx  # onnxruntime is loaded only when something is measured
+
+    return open_onnx

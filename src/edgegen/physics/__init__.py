@@ -1,0 +1,1 @@
+"""The parts that systems vary: channels, occupancy, energy and objectives."""

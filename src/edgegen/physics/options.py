@@ -1,0 +1,181 @@
+"""Every option of every task, as if it ran alone after what its node has already promised.
+
+The table is what simple rules choose from, what admission checks, and where the planner starts. Shapes: T tasks, N
+nodes, M models, S step counts.
+"""
+
+import weakref
+
+import numpy as np
+
+from edgegen.core.arrays import Array, namespace, one_hot, padding_is_silent
+from edgegen.core.state import ANY, ENERGY, LOCAL, MONEY, QUALITY, TIME, State
+from edgegen.core.tree import value
+from edgegen.physics.channel import rate_bps
+from edgegen.physics.objective import scales
+
+_LEAST_CLOCK = 0.05  # a device's clock is never planned below this fraction of its full clock
+
+
+@value
+class Options:
+    """Predicted costs and gains of each (task, node, model, steps)."""
+
+    possible: Array  # bool[T, N, M, S], breaks no rule of the data (see `core.rules`)
+    affordable: Array  # bool[T, N, M, S], possible and within every limit but the deadline
+    feasible: Array  # bool[T, N, M, S], possible and within every limit
+    quality: Array  # float[T, M, S]
+    upload_s: Array  # float[T, N]
+    download_s: Array  # float[T, N]
+    wait_s: Array  # float[T, N], until the node is free, counted from now
+    load_s: Array  # float[N, M]
+    clock: Array  # float[T, N, M, S], compute share: the best clock at LOCAL, 1 elsewhere
+    work_s: Array  # float[T, N, M, S], generation at full speed
+    total_s: Array  # float[T, N, M, S], from now to the result on the device
+    device_energy_j: Array  # float[T, N, M, S]
+    node_energy_j: Array  # float[T, N, M, S]
+    money_usd: Array  # float[T, N, M, S]
+    cost: Array  # float[T, N, M, S], weighted as in `physics.objective`; inf where not possible
+
+
+_latest: tuple[weakref.ref[State], Options] | None = None
+
+
+def options(state: State) -> Options:
+    """Return the table of options in which every transfer has its link to itself.
+
+    The table of the latest NumPy State is kept as long as that State lives: the dispatcher and the policy that it asks
+    look at the same State, and a State never changes.
+    """
+    global _latest
+    kept = _latest
+    if kept is not None and kept[0]() is state:
+        return kept[1]
+    table = tabulate(state)
+    if isinstance(state.tasks.live, np.ndarray) and isinstance(table.cost, np.ndarray):
+        _latest = (weakref.ref(state), table)
+    return table
+
+
+@padding_is_silent
+def tabulate(state: State, *, uplink_share: float = 1.0, downlink_share: float = 1.0) -> Options:
+    """Compute the table of options with the given shares of every link."""
+    xp = namespace(state.tasks.live, state.models.quality)
+    upload_s, download_s = transfer_s(state, uplink_share, downlink_share)
+    tasks, nodes, models = state.tasks, state.nodes, state.models
+    wait_s, load_s = promised_s(state), xp.where(nodes.resident, 0.0, models.load_s)
+    work_s = full_speed_s(state)
+    category = xp.where(tasks.live, tasks.category, 0)
+    quality = xp.moveaxis(models.quality[:, category, :], 1, 0)
+    start_s = xp.maximum(wait_s, upload_s)
+    fixed_part_s = (start_s + download_s)[:, :, None, None] + load_s[None, :, :, None]
+    clock = _best_clock(xp, state, work_s, fixed_part_s)
+    total_s = fixed_part_s + work_s / clock
+    local = (xp.arange(state.node_count) == LOCAL)[None, :, None, None]
+    radio_j = (tasks.transmit_power_w[:, None] * upload_s)[:, :, None, None]
+    device_j = xp.where(local, tasks.device_power_w[:, None, None, None] * clock**2 * work_s, radio_j + 0 * work_s)
+    away_s = xp.where(local, 0.0, work_s)
+    node_j = nodes.power_w[None, :, None, None] * away_s
+    money = nodes.price_usd_per_s[None, :, None, None] * away_s
+    possible = _possible(xp, state)
+    affordable = possible & _affordable(state, device_j, money, quality)
+    left_s = (tasks.deadline_s * (1 + 1e-6) - tasks.age_s)[:, None, None, None]
+    cost = _cost(xp, state, total_s, device_j, money, quality)
+    return Options(
+        possible=possible,
+        affordable=affordable,
+        feasible=affordable & (total_s <= left_s),
+        quality=quality,
+        upload_s=upload_s,
+        download_s=download_s,
+        wait_s=wait_s,
+        load_s=load_s,
+        clock=clock,
+        work_s=work_s,
+        total_s=total_s,
+        device_energy_j=device_j,
+        node_energy_j=node_j,
+        money_usd=money,
+        cost=xp.where(possible, cost, np.inf),
+    )
+
+
+def transfer_s(state: State, uplink_share: Array, downlink_share: Array) -> tuple[Array, Array]:
+    """Return upload and download seconds, each float[T, N]; shares may be numbers or [T, N]. LOCAL needs neither."""
+    xp = namespace(state.tasks.live, state.links.rtt_s)
+    links, tasks = state.links, state.tasks
+    away = (xp.arange(state.node_count) != LOCAL)[None, :]
+    up_bps = xp.maximum(rate_bps(links.uplink_bps, links.uplink_snr, xp.asarray(uplink_share)), 1e-9)
+    down_bps = xp.maximum(rate_bps(links.downlink_bps, links.downlink_snr, xp.asarray(downlink_share)), 1e-9)
+    up = xp.where(away, tasks.input_bits[:, None] / up_bps + links.rtt_s / 2, 0.0)
+    return up, xp.where(away, tasks.output_bits[:, None] / down_bps + links.rtt_s / 2, 0.0)
+
+
+def promised_s(state: State) -> Array:
+    """Return how long float[T, N] each node, and each task's own device, is busy with earlier promises."""
+    xp = namespace(state.tasks.live, state.nodes.backlog_s)
+    local = (xp.arange(state.node_count) == LOCAL)[None, :]
+    return xp.where(local, state.tasks.local_backlog_s[:, None], state.nodes.backlog_s[None, :])
+
+
+def full_speed_s(state: State) -> Array:
+    """Return the seconds float[T, N, M, S] of generation at full speed."""
+    xp = namespace(state.tasks.live, state.models.step_s)
+    steps = state.steps.astype(state.models.step_s.dtype)
+    node_s = state.models.fixed_s[:, :, None] + state.models.step_s[:, :, None] * steps[None, None, :]
+    local = (xp.arange(state.node_count) == LOCAL)[None, :]
+    scale = xp.where(local, state.tasks.device_step_scale[:, None], 1.0)
+    return scale[:, :, None, None] * node_s[None]
+
+
+def _best_clock(xp, state: State, work_s: Array, fixed_part_s: Array) -> Array:
+    """Return the clock fraction that balances time against energy at LOCAL (1 elsewhere, and 1 on a fixed clock).
+
+    Minimises w_t W / (x T) + w_e P x^2 W / E over x: x = (w_t E / (2 w_e P T))^(1/3), clipped to what the deadline and
+    the energy budget leave (structure theorem of the local branch, after arXiv:2312.06203).
+    """
+    tasks = state.tasks
+    time_scale, energy_scale, _ = scales(state)
+    pull = 2 * tasks.weights[:, ENERGY] * tasks.device_power_w * time_scale
+    ratio = xp.where(pull > 0, tasks.weights[:, TIME] * energy_scale / xp.where(pull > 0, pull, 1.0), 1.0)
+    free = xp.clip(ratio, 0.0, 1.0) ** (1 / 3)
+    left_s = (tasks.deadline_s - tasks.age_s)[:, None, None, None] - fixed_part_s
+    least = xp.where(left_s > 0, work_s / xp.maximum(left_s, 1e-12), 1.0)
+    budget = tasks.energy_budget_j[:, None, None, None]
+    used = xp.maximum(tasks.device_power_w[:, None, None, None] * work_s, 1e-12)
+    most = xp.sqrt(xp.where(budget < np.inf, budget / used, 1.0))
+    clock = xp.clip(xp.maximum(free[:, None, None, None], least), _LEAST_CLOCK, xp.clip(most, _LEAST_CLOCK, 1.0))
+    adjustable = (xp.arange(state.node_count) == LOCAL)[None, :, None, None] & state.nodes.shared[LOCAL]
+    return xp.where(adjustable, clock, 1.0)
+
+
+def _possible(xp, state: State) -> Array:
+    tasks, nodes, models = state.tasks, state.nodes, state.models
+    node_ok = tasks.live[:, None] & tasks.allowed & nodes.live[None, :]
+    model_ok = (tasks.model == ANY)[:, None] | (one_hot(xp, tasks.model, state.model_count))
+    runs = models.available & models.live[None, :] & (models.memory_bytes[None, :] <= nodes.memory_bytes[:, None])
+    steps_ok = (tasks.steps == ANY)[:, None] | (tasks.steps[:, None] == state.steps[None, :])
+    where = node_ok[:, :, None] & model_ok[:, None, :] & runs[None]
+    return where[..., None] & steps_ok[:, None, None, :]
+
+
+def _affordable(state: State, device_j: Array, money: Array, quality: Array) -> Array:
+    tasks, slack = state.tasks, 1 + 1e-6
+
+    def per_task(limit):
+        return limit[:, None, None, None] * slack
+
+    within = (device_j <= per_task(tasks.energy_budget_j)) & (money <= per_task(tasks.money_budget_usd))
+    return within & (quality[:, None] * slack >= tasks.min_quality[:, None, None, None])
+
+
+def _cost(xp, state: State, total_s: Array, device_j: Array, money: Array, quality: Array) -> Array:
+    time_scale, energy_scale, money_scale = scales(state)
+    weights = state.tasks.weights
+
+    def per_task(column, scale):
+        return (weights[:, column] / scale)[:, None, None, None]
+
+    worth = weights[:, QUALITY, None, None, None] * (1 - quality[:, None])
+    spent = per_task(TIME, time_scale) * total_s + per_task(ENERGY, energy_scale) * device_j
+    return worth + spent + per_task(MONEY, money_scale) * money

@@ -1,0 +1,1 @@
+"""State to Decision by optimisation: the joint planner and the reference rules."""

@@ -1,0 +1,102 @@
+"""What each task could take on each node: only the options that no other beats in both time and cost."""
+
+import dataclasses
+
+import numpy as np
+
+from edgegen.core.arrays import padding_is_silent
+from edgegen.core.state import ENERGY, LOCAL, MONEY, QUALITY, TIME, State
+from edgegen.physics.objective import REFUSAL, scales
+from edgegen.physics.options import Options
+
+
+@dataclasses.dataclass(frozen=True)
+class Menu:
+    """Undominated options of one task on one node, by rising duration and falling cost. Arrays are [K]."""
+
+    busy_s: np.ndarray  # how long the node is occupied (loading and generating at the option's clock)
+    cost: np.ndarray  # weighted error, energy of generation and money: all but the price of time and of the radio
+    work_s: np.ndarray  # generation at full speed
+    model: np.ndarray  # model row
+    step: np.ndarray  # column of `State.steps`
+    clock: np.ndarray  # compute share (LOCAL)
+
+
+@dataclasses.dataclass(frozen=True)
+class Prices:
+    """Per-task constants of the objective, each float[T]."""
+
+    time: np.ndarray  # cost of a second
+    radio: np.ndarray  # cost of a second of sending
+    refusal: np.ndarray  # cost of not being served
+    left_s: np.ndarray  # time left to the deadline
+    send_limit_s: np.ndarray  # how long the energy budget lets the device send
+
+
+class Menus:
+    """The menus of all tasks and nodes of one State, cut out on demand."""
+
+    @padding_is_silent
+    def __init__(self, state: State, table: Options):
+        self.state, self.table = state, table
+        self.prices = _prices(state)
+        count, nodes = state.task_count, state.node_count
+        busy = table.load_s[None, :, :, None] + table.work_s / table.clock
+        cost = _cost_without_time(state, table)
+        affordable = table.affordable.reshape(count, nodes, -1)
+        self._busy = np.where(affordable, busy.reshape(count, nodes, -1), np.inf)
+        self._cost = np.where(affordable, cost.reshape(count, nodes, -1), np.inf)
+        self._order = np.lexsort((self._cost, self._busy), axis=-1)
+        sorted_cost = np.take_along_axis(self._cost, self._order, axis=-1)
+        best_before = np.minimum.accumulate(sorted_cost, axis=-1)
+        self._kept = sorted_cost < np.inf
+        self._kept[..., 1:] &= sorted_cost[..., 1:] < best_before[..., :-1] - 1e-12
+        self._cut: dict[tuple[int, int], Menu | None] = {}
+
+    def of(self, task: int, node: int) -> Menu | None:
+        """Return the menu of a task on a node, or None when nothing there is affordable."""
+        key = (task, node)
+        if key not in self._cut:
+            self._cut[key] = self._make(task, node)
+        return self._cut[key]
+
+    def _make(self, task: int, node: int) -> Menu | None:
+        flat = self._order[task, node][self._kept[task, node]]
+        if flat.size == 0:
+            return None
+        model, step = np.divmod(flat, self.state.steps.shape[0])
+        return Menu(
+            busy_s=self._busy[task, node, flat],
+            cost=self._cost[task, node, flat],
+            work_s=self.table.work_s[task, node, model, step],
+            model=model,
+            step=step,
+            clock=self.table.clock[task, node, model, step],
+        )
+
+
+def _prices(state: State) -> Prices:
+    tasks, weights = state.tasks, state.tasks.weights
+    time_scale, energy_scale, _ = scales(state)
+    energy_price = weights[:, ENERGY] / energy_scale
+    power = np.maximum(tasks.transmit_power_w, 1e-12)
+    return Prices(
+        time=weights[:, TIME] / time_scale,
+        radio=energy_price * tasks.transmit_power_w,
+        refusal=REFUSAL * (weights[:, QUALITY] + weights[:, TIME] + weights[:, ENERGY]),
+        left_s=tasks.deadline_s * (1 + 1e-7) - tasks.age_s,
+        send_limit_s=np.where(tasks.transmit_power_w > 0, tasks.energy_budget_j / power, np.inf),
+    )
+
+
+def _cost_without_time(state: State, table: Options) -> np.ndarray:
+    _, energy_scale, money_scale = scales(state)
+    weights = state.tasks.weights
+    local = (np.arange(state.node_count) == LOCAL)[None, :, None, None]
+
+    def per_task(column, scale):
+        return (weights[:, column] / scale)[:, None, None, None]
+
+    error = weights[:, QUALITY, None, None, None] * (1 - table.quality[:, None])
+    generation_j = np.where(local, table.device_energy_j, 0.0)
+    return error + per_task(ENERGY, energy_scale) * generation_j + per_task(MONEY, money_scale) * table.money_usd

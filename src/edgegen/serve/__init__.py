@@ -1,0 +1,1 @@
+"""The gateway: HTTP, clocks, workers and storage around the pure dispatcher."""

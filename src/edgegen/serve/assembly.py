@@ -1,0 +1,16 @@
+"""The parts that the routes work with."""
+
+import dataclasses
+
+from edgegen.serve.auth import Keys
+from edgegen.serve.intake import Intake
+from edgegen.serve.runtime import Runtime
+
+
+@dataclasses.dataclass(frozen=True)
+class Gateway:
+    """One gateway: the loop around its dispatcher, the reader of bodies, and who may come in."""
+
+    runtime: Runtime
+    intake: Intake
+    keys: Keys

@@ -1,0 +1,66 @@
+"""Put a gateway together: policy, dispatcher, journal, workers, keys."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from edgegen.config import Config
+from edgegen.dispatch.catalog import Catalog
+from edgegen.dispatch.dispatcher import Dispatcher
+from edgegen.dispatch.fleet import Fleet
+from edgegen.dispatch.journal import AbstractJournal, FileJournal, Header, NoJournal
+from edgegen.registry import load_policy
+from edgegen.serve.assembly import Gateway
+from edgegen.serve.auth import Keys
+from edgegen.serve.intake import Intake
+from edgegen.serve.runtime import Runtime
+from edgegen.serve.teller import Teller
+from edgegen.serve.workers.client import ProcessWorker
+from edgegen.serve.workers.instant import InstantWorker
+from edgegen.serve.workers.protocol import AbstractWorker
+
+# `builtin` and `instant` are processes that make real pictures and a ready one; `inside` answers in this process.
+Maker = Literal["builtin", "instant", "inside"]
+
+
+def compose(
+    config: Config,
+    fleet: Fleet,
+    *,
+    policy: str | None = None,
+    journal: str | Path | None = None,
+    maker: Maker = "builtin",
+    keys: Keys | None = None,
+) -> Gateway:
+    """Return a gateway that nobody has opened yet. `policy` and `keys` replace those of the configuration.
+
+    **Raises** `UnknownNameError` for a policy that is not registered, `ConfigError` for keys that are too short.
+    """
+    name, settings = policy or config.policy.name, config.gateway
+    header = Header.of(fleet, name, max_waiting=settings.max_waiting, ahead=settings.ahead)
+    book: AbstractJournal = FileJournal(journal, header, fsync=settings.fsync) if journal else NoJournal()
+    teller = Teller(book)
+    dispatcher = Dispatcher(
+        Catalog(fleet),
+        load_policy(name),
+        policy_name=name,
+        max_waiting=settings.max_waiting,
+        ahead=settings.ahead,
+        journal=teller,
+    )
+    folders = {model.name: model.folder for model in config.models if model.folder}
+    workers = {node.name: _worker(node.name, maker, folders) for node in fleet.nodes}
+    runtime = Runtime(dispatcher, workers, teller=teller, keep=settings.keep_images, tick_s=settings.tick)
+    return Gateway(runtime, Intake(config), _keys(config) if keys is None else keys)
+
+
+def _worker(node: str, maker: Maker, folders: Mapping[str, str]) -> AbstractWorker:
+    if maker == "inside":
+        return InstantWorker(node)
+    return ProcessWorker(node, maker=maker, folders=folders)
+
+
+def _keys(config: Config) -> Keys:
+    named = Keys.from_environment(os.environ)
+    return named if named else Keys(config.gateway.api_keys)

@@ -1,0 +1,29 @@
+"""The HTTP application: routes and guards around a Runtime."""
+
+from fastapi import FastAPI
+
+import edgegen
+from edgegen.serve import problems
+from edgegen.serve.assembly import Gateway
+from edgegen.serve.guard import Guard
+from edgegen.serve.routes import images, observe, page, plan
+from edgegen.serve.wire import FIELDS
+
+
+def build_app(gateway: Gateway) -> FastAPI:
+    """Return the ASGI application of a gateway whose runtime somebody else opens and closes."""
+    app = FastAPI(
+        title="edgegen",
+        version=edgegen.__version__,
+        description="OpenAI's Images API at the network edge, with a say in where, how and at what cost.",
+        docs_url=None,  # the page would load its scripts from elsewhere
+        redoc_url=None,
+    )
+    problems.install(app, FIELDS)
+    app.include_router(images.router(gateway))
+    app.include_router(plan.router(gateway))
+    app.include_router(observe.router(gateway))
+    app.include_router(observe.operations(gateway))
+    page.install(app)
+    app.add_middleware(Guard, keys=gateway.keys, metrics=gateway.runtime.metrics)
+    return app

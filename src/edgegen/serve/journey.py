@@ -1,0 +1,104 @@
+"""The way of one picture: up to the node, through its worker, down to the device; and what it took."""
+
+import asyncio
+import base64
+import dataclasses
+
+from edgegen.dispatch.fleet import Fleet, NodeSpec
+from edgegen.dispatch.messages import Split, Start
+from edgegen.serve.emulate import Radio
+from edgegen.serve.store import Record
+from edgegen.serve.workers.messages import Job, Pace, Report
+from edgegen.serve.workers.protocol import AbstractWorker, OnProgress
+
+
+@dataclasses.dataclass
+class Ticket:
+    """A picture that somebody waits for."""
+
+    record: Record
+    done: asyncio.Future[Record]
+    partial_images: int = 0
+    # PNG in base64; None at the end
+    previews: asyncio.Queue[str | None] = dataclasses.field(default_factory=asyncio.Queue)
+    travelling: asyncio.Task[None] | None = None
+
+    @property
+    def id(self) -> str:
+        """The picture's id."""
+        return self.record.id
+
+
+@dataclasses.dataclass(frozen=True)
+class Arrival:
+    """A picture on the device, and where its time went. Waiting is what the gateway's total leaves over."""
+
+    png: bytes
+    report: Report
+    upload_s: float
+    download_s: float
+
+
+class Roads:
+    """All links and workers of a fleet."""
+
+    def __init__(self, fleet: Fleet, workers: dict[str, AbstractWorker]):
+        self.nodes: dict[str, NodeSpec] = {node.name: node for node in fleet.nodes}
+        self.workers = workers
+        self._radios = {name: Radio() for name in self.nodes}
+
+    async def travel(self, ticket: Ticket, start: Start, on_progress: OnProgress) -> Arrival:
+        """Make a picture as the dispatcher said. Cancelling stops the work at its next step."""
+        request = ticket.record.request
+        upload_s = download_s = 0.0
+        radio, path = self._radios[start.node], None
+        if start.node != request.origin:
+            path = self.nodes[start.node].link.through(self.nodes[request.origin].link)
+            upload_s = await radio.upload(path, request.input_bits, start.uplink_share)
+        job = self._job(ticket, start)
+        report = await self.workers[start.node].run(job, on_progress)
+        if path is not None:
+            download_s = await radio.download(path, request.output_bits, start.downlink_share)
+        return Arrival(base64.b64decode(report.png_b64), report, upload_s, download_s)
+
+    def _job(self, ticket: Ticket, start: Start) -> Job:
+        node, pace = self.nodes[start.node], Pace()
+        if node.paced:
+            pace = Pace(node.speeds[start.model].load_s, start.fixed_s, start.step_s)
+        return Job(
+            id=start.id,
+            model=start.model,
+            prompt=ticket.record.request.prompt,
+            steps=start.steps,
+            seed=start.seed,
+            previews=preview_steps(ticket.partial_images, start.steps),
+            pace=pace,
+        )
+
+    def measured(self, start: Start, origin: str, arrival: Arrival, total_s: float) -> Split:
+        """Return where time, energy and money went; energy is declared power times measured time."""
+        node, report = self.nodes[start.node], arrival.report
+        share = start.compute_share if start.compute_share > 0 else 1.0
+        work_s = report.generate_s * share  # at full speed
+        spent_s = arrival.upload_s + report.load_s + report.generate_s + arrival.download_s
+        local = start.node == origin
+        device_j = node.power_w * share**2 * work_s  # a clock at the fraction x takes x^3 of the power (DVFS)
+        if not local:
+            device_j = self.nodes[origin].transmit_power_w * arrival.upload_s
+        return Split(
+            upload_s=arrival.upload_s,
+            queue_s=max(0.0, total_s - spent_s),
+            load_s=report.load_s,
+            generate_s=report.generate_s,
+            download_s=arrival.download_s,
+            device_energy_j=device_j,
+            node_energy_j=0.0 if local else node.power_w * work_s,
+            money_usd=0.0 if local else node.price_usd_per_s * work_s,
+        )
+
+
+def preview_steps(wanted: int, steps: int) -> tuple[int, ...]:
+    """Return after which steps to show the picture: spread evenly, the last step only where there are too few."""
+    if wanted >= steps:
+        return tuple(range(1, steps + 1)) if wanted else ()
+    return tuple(max(1, round(steps * (index + 1) / (wanted + 1))) for index in range(wanted))

@@ -1,0 +1,124 @@
+"""`POST /v1/images/generations`, exactly as OpenAI's clients expect it, and the pictures by address."""
+
+import asyncio
+import contextlib
+import json
+import re
+import secrets
+from collections.abc import AsyncIterator
+
+from fastapi import APIRouter, Request, Response
+from sse_starlette import EventSourceResponse, ServerSentEvent
+
+from edgegen.core.errors import EdgegenError
+from edgegen.serve import answers
+from edgegen.serve.assembly import Gateway
+from edgegen.serve.journey import Ticket
+from edgegen.serve.pictures import at_side, text_at_side
+from edgegen.serve.problems import Problem, problem_of
+from edgegen.serve.store import Record
+from edgegen.serve.wire import ImageBody
+
+_PICTURE_ID = re.compile(r"img_[0-9a-f]{24}")
+
+
+def router(gateway: Gateway) -> APIRouter:
+    """Return the routes of pictures."""
+    routes = APIRouter(tags=["images"])
+
+    @routes.post("/v1/images/generations", response_model=None)
+    async def create(body: ImageBody, request: Request) -> Response:
+        """Make pictures. The `edgegen` object says what they may cost; the answer says where they were made and why."""
+        tickets = _submit(gateway, body)
+        if body.stream:
+            return _stream(gateway, body, tickets[0])
+        records = await _finished(gateway, tickets, request)
+        answer = await answers.images_response(
+            body, records, policy=gateway.runtime.policy, base_url=str(request.base_url).rstrip("/")
+        )
+        return Response(json.dumps(answer, separators=(",", ":")), media_type="application/json")
+
+    @routes.get("/v1/images/{name}.png", response_class=Response)
+    async def picture(name: str) -> Response:
+        """Return a picture in the size that was asked for. Its id cannot be guessed; it is kept for a while."""
+        record = gateway.runtime.store.get(name) if _PICTURE_ID.fullmatch(name) else None
+        if record is None or record.png is None:
+            raise Problem(404, "no picture with this id; the gateway keeps only the latest ones", code="not_found")
+        png = await at_side(record.png, record.side)
+        return Response(png, media_type="image/png", headers={"Cache-Control": "private, max-age=86400, immutable"})
+
+    return routes
+
+
+def _submit(gateway: Gateway, body: ImageBody) -> list[Ticket]:
+    """Hand all pictures of a body in, or none."""
+    runtime, tickets = gateway.runtime, []
+    group = f"req_{secrets.token_hex(12)}"
+    try:
+        for wanted in gateway.intake.requests(body, now_s=runtime.now_s()):
+            ticket = runtime.submit(wanted, group=group, side=body.side, partial_images=body.partial_images or 0)
+            tickets.append(ticket)
+            if ticket.done.done():  # refused at once
+                ticket.done.result()
+    except EdgegenError:
+        _abandon(gateway, tickets)
+        raise
+    return tickets
+
+
+async def _finished(gateway: Gateway, tickets: list[Ticket], request: Request) -> list[Record]:
+    """Wait for all pictures; when the client goes away or one of them fails, the work on the others stops."""
+    gone = asyncio.create_task(_gone(request))
+    missing = {ticket.done for ticket in tickets}
+    try:
+        while missing:
+            done, _ = await asyncio.wait({gone, *missing}, return_when=asyncio.FIRST_COMPLETED)
+            if gone in done:
+                raise Problem(499, "the client went away", code="client_closed_request")
+            for picture in missing & done:
+                picture.result()
+            missing -= done
+        return [ticket.record for ticket in tickets]
+    finally:
+        gone.cancel()
+        _abandon(gateway, tickets)
+
+
+async def _gone(request: Request) -> None:
+    """Return when the client is gone."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _abandon(gateway: Gateway, tickets: list[Ticket]) -> None:
+    for ticket in tickets:
+        gateway.runtime.abandon(ticket)  # nothing happens to what has ended
+
+
+def _stream(gateway: Gateway, body: ImageBody, ticket: Ticket) -> Response:
+    """Return OpenAI's stream: pictures in the making, then the finished one."""
+
+    async def events() -> AsyncIterator[ServerSentEvent]:
+        try:
+            async with contextlib.aclosing(_partials(body, ticket)) as partials:
+                async for event in partials:
+                    yield _event(event)
+            yield _event(await answers.completed_event(body, await ticket.done, gateway.runtime.policy))
+        except EdgegenError as error:
+            yield ServerSentEvent(json.dumps(problem_of(error).body()), event="error")
+        finally:
+            gateway.runtime.abandon(ticket)
+
+    return EventSourceResponse(events(), headers={"X-Accel-Buffering": "no"})
+
+
+async def _partials(body: ImageBody, ticket: Ticket) -> AsyncIterator[dict]:
+    index = 0
+    while (png_b64 := await ticket.previews.get()) is not None:
+        shown = await text_at_side(png_b64, body.side)
+        yield answers.partial_event(body, ticket.record, shown, index)
+        index += 1
+
+
+def _event(data: dict) -> ServerSentEvent:
+    return ServerSentEvent(json.dumps(data, separators=(",", ":")), event=data["type"])

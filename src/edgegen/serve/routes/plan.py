@@ -1,0 +1,37 @@
+"""`POST /v1/plan`: what would be decided for this request now, why, and what else could be done; nothing runs."""
+
+from typing import Any
+
+from fastapi import APIRouter
+
+from edgegen.core.errors import InputError, UnknownNameError
+from edgegen.core.policy import AbstractPolicy
+from edgegen.registry import load_policy
+from edgegen.serve.assembly import Gateway
+from edgegen.serve.wire import PlanBody
+
+
+def router(gateway: Gateway) -> APIRouter:
+    """Return the planning route."""
+    routes = APIRouter(tags=["plan"])
+    runtime = gateway.runtime
+
+    @routes.post("/v1/plan")
+    async def plan(body: PlanBody) -> dict[str, Any]:
+        """Decide and explain without running anything."""
+        wanted = gateway.intake.requests(body, now_s=runtime.now_s())[0]
+        name = body.edgegen.policy if body.edgegen else None
+        policy = _policy(name) if name else None
+        told = runtime.dispatcher.explain(wanted, runtime.now_s(), policy=policy, policy_name=name or runtime.policy)
+        return {"decision": None, "predicted": None, "quality_estimate": None, **told}
+
+    return routes
+
+
+def _policy(name: str) -> AbstractPolicy:
+    try:
+        return load_policy(name)
+    except UnknownNameError as error:
+        raise UnknownNameError(error.kind, error.name, error.known, param="edgegen.policy") from error
+    except (InputError, ValueError) as error:
+        raise InputError(str(error), param="edgegen.policy") from error

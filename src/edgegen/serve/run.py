@@ -1,0 +1,163 @@
+"""Start a whole gateway: workers, dispatcher, HTTP server; and end all of it again."""
+
+import asyncio
+import concurrent.futures
+import contextlib
+import dataclasses
+import signal
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+
+import structlog
+import uvicorn
+
+from edgegen.core.errors import ConfigError
+from edgegen.serve.assembly import Gateway
+from edgegen.serve.auth import Keys, check_binding
+from edgegen.serve.gateway import build_app
+from edgegen.serve.runtime import Runtime
+
+log = structlog.get_logger(__name__)
+
+GRACE_S = 20.0  # for pictures that are under way when the gateway is told to end
+HTTP_GRACE_S = 5  # for connections after that
+_BACKLOG = 1024
+
+
+@dataclasses.dataclass(frozen=True)
+class Live:
+    """A gateway that serves."""
+
+    url: str
+    gateway: Gateway
+
+    @property
+    def runtime(self) -> Runtime:
+        """The loop around its dispatcher."""
+        return self.gateway.runtime
+
+
+@contextlib.asynccontextmanager
+async def serving(
+    gateway: Gateway, *, host: str = "127.0.0.1", port: int = 0, grace_s: float = 0.0
+) -> AsyncIterator[Live]:
+    """Open a gateway's workers and serve it until the block ends; port 0 takes a free one."""
+    sock = _bind(host, port)
+    runtime = gateway.runtime
+    try:
+        await runtime.open()
+        settings = uvicorn.Config(
+            build_app(gateway),
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=HTTP_GRACE_S,
+        )
+        server = uvicorn.Server(settings)
+        # uvicorn would raise the signal again after its own end and so interrupt ours; `until_signal` listens instead.
+        server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign]
+        task = asyncio.create_task(server.serve(sockets=[sock]), name="http")
+        while not server.started and not task.done():
+            await asyncio.sleep(0.01)
+        try:
+            yield Live(_url(sock), gateway)
+        finally:
+            await runtime.drain(grace_s)
+            server.should_exit = True
+            await task
+    finally:
+        await runtime.close()
+        sock.close()
+
+
+async def until_signal() -> str:
+    """Wait for Ctrl-C or a request to end; return its name. A second Ctrl-C ends at once."""
+    loop, told = asyncio.get_running_loop(), asyncio.Event()
+    names: list[str] = []
+
+    def tell(number: signal.Signals) -> None:
+        names.append(number.name)
+        told.set()
+        loop.remove_signal_handler(number)  # the next one has its usual effect
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, tell, number)
+    await told.wait()
+    return names[0]
+
+
+def run_gateway(
+    make: Callable[[], Gateway],
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    insecure: bool = False,
+    on_ready: Callable[[Live], None] = lambda live: None,
+) -> None:
+    """Serve until Ctrl-C. `make` builds the gateway inside of the event loop.
+
+    **Raises** `ConfigError` when the address is taken or open to other machines without a key.
+    """
+
+    async def main() -> None:
+        gateway = make()
+        check_binding(host, gateway.keys, insecure=insecure)
+        async with serving(gateway, host=host, port=port, grace_s=GRACE_S) as live:
+            on_ready(live)
+            log.info("ending", signal=await until_signal())
+
+    asyncio.run(main())
+
+
+@contextlib.contextmanager
+def in_thread(make: Callable[[], Gateway]) -> Iterator[Live]:
+    """Serve from a thread of its own, for callers without an event loop (tests, the demo)."""
+    ready: concurrent.futures.Future[tuple[Live, Callable[[], None]]] = concurrent.futures.Future()
+
+    async def main() -> None:
+        stop, loop = asyncio.Event(), asyncio.get_running_loop()
+        async with serving(make()) as live:
+            ready.set_result((live, lambda: loop.call_soon_threadsafe(stop.set)))
+            await stop.wait()
+
+    def run() -> None:
+        try:
+            asyncio.run(main())
+        except BaseException as error:
+            if ready.done():
+                raise
+            ready.set_exception(error)
+
+    thread = threading.Thread(target=run, name="gateway")
+    thread.start()
+    try:
+        live, stop = ready.result()
+        try:
+            yield live
+        finally:
+            stop()
+    finally:
+        thread.join()
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    """Return a listening socket, so that the port is known before anybody is told."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        sock = socket.socket(family, kind, protocol)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+        sock.listen(_BACKLOG)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot serve on {host} port {port}: {error.strerror or error}; choose another --port"
+        ) from error
+    return sock
+
+
+def _url(sock: socket.socket) -> str:
+    host, port = sock.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    return f"http://{shown}:{port}"

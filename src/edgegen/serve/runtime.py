@@ -1,0 +1,325 @@
+"""The loop around the pure dispatcher: real clocks, workers and waiting clients turn into events, commands into work."""
+
+import asyncio
+import collections
+import time
+from typing import Any
+
+import structlog
+
+from edgegen.core.errors import BusyError, EdgegenError, InfeasibleError, WorkerError
+from edgegen.dispatch.dispatcher import Dispatcher
+from edgegen.dispatch.messages import (
+    Abandoned,
+    Arrived,
+    Cancel,
+    Command,
+    Event,
+    Evict,
+    Failed,
+    Finished,
+    Load,
+    Loaded,
+    NodeJoined,
+    NodeLost,
+    Progressed,
+    Reject,
+    Request,
+    Start,
+    Tick,
+)
+from edgegen.observe.metrics import Metrics
+from edgegen.serve.bus import Bus
+from edgegen.serve.journey import Roads, Ticket
+from edgegen.serve.store import MAX_RECORDS, Record, Status, Store
+from edgegen.serve.teller import Teller
+from edgegen.serve.workers.messages import Progress
+from edgegen.serve.workers.protocol import AbstractWorker, JobError, WorkerGoneError
+
+log = structlog.get_logger(__name__)
+
+NODES_EVERY_S = 1.0  # how often the subscribers hear about the nodes
+LOADING_S = 60.0  # how long the start waits for models to be in memory
+
+
+class Runtime:
+    """Owns the workers and everything that is under way."""
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        workers: dict[str, AbstractWorker],
+        *,
+        teller: Teller,
+        keep: int = MAX_RECORDS,
+        tick_s: float = 0.1,
+    ):
+        self.dispatcher, self.policy = dispatcher, dispatcher.policy_name
+        self.store, self.bus, self.metrics = Store(max_records=keep), Bus(), Metrics()
+        self.began = time.time()
+        self._teller, self._tick_s = teller, tick_s
+        teller.listen(self._decided)
+        self._epoch_s = time.monotonic()
+        self.roads = Roads(dispatcher.fleet, workers)
+        self._tickets: dict[str, Ticket] = {}
+        self._events: collections.deque[Event] = collections.deque()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._feeding = False
+        self.accepting = False
+
+    # life
+
+    async def open(self) -> None:
+        """Start all workers side by side and let the dispatcher know who is there."""
+        await asyncio.gather(*(self._open_worker(name) for name in self.roads.workers))
+        loading = [task for task in self._tasks if task.get_name().startswith("load ")]
+        if loading:
+            await asyncio.wait(loading, timeout=LOADING_S)
+        self._spawn(self._tick(), "ticks")
+        self._spawn(self._tell_nodes(), "nodes")
+        self.accepting = True
+
+    async def drain(self, grace_s: float) -> None:
+        """Take nothing new, wait for what is under way, and fail what takes longer."""
+        self.accepting = False
+        waiting = [ticket.done for ticket in self._tickets.values()]
+        if waiting:
+            await asyncio.wait(waiting, timeout=grace_s)
+        for ticket in list(self._tickets.values()):
+            self._end(ticket, "failed", WorkerError("the gateway is closing"))
+        self.bus.close()
+
+    async def close(self) -> None:
+        """End everything: nobody waits any more, no task and no worker is left."""
+        await self.drain(0.0)
+        for task in list(self._tasks):
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        await asyncio.gather(*(worker.close() for worker in self.roads.workers.values()))
+        self._teller.close()
+
+    def now_s(self) -> float:
+        """Return the seconds since the gateway began, on a clock that never jumps."""
+        return time.monotonic() - self._epoch_s
+
+    # what the outside asks for
+
+    def submit(self, request: Request, *, group: str, side: int, partial_images: int = 0) -> Ticket:
+        """Hand a request to the dispatcher and return the ticket to wait with.
+
+        **Raises** `InputError` when it names what does not exist; every other refusal is the ticket's result.
+        """
+        if not self.accepting:
+            raise WorkerError("the gateway is closing; ask another one")
+        record = Record(request, group, self.policy, side)
+        ticket = Ticket(record, asyncio.get_running_loop().create_future(), partial_images)
+        self._tickets[request.id] = ticket
+        try:
+            self.feed(Arrived(request))
+        except EdgegenError:
+            del self._tickets[request.id]
+            raise
+        self.store.add(record)
+        return ticket
+
+    def abandon(self, ticket: Ticket) -> None:
+        """Stop the work for somebody who went away."""
+        if ticket.id in self._tickets:
+            self.feed(Abandoned(ticket.id))
+            self._end(ticket, "cancelled", WorkerError("whoever asked went away"))
+
+    def ready(self) -> bool:
+        """Tell whether a picture could be made now."""
+        return self.accepting and any(worker.alive for worker in self.roads.workers.values())
+
+    # events in, commands out
+
+    def feed(self, event: Event) -> None:
+        """Let the dispatcher handle an event and obey what it says; events that follow are handled in turn."""
+        self._events.append(event)
+        if self._feeding:
+            return
+        self._feeding = True
+        try:
+            while self._events:
+                event = self._events.popleft()
+                began_s = time.perf_counter()
+                commands = self.dispatcher.handle(event, self.now_s())
+                self.metrics.decision_s.observe(time.perf_counter() - began_s)
+                for command in commands:
+                    self._obey(command)
+        finally:
+            self._feeding = False
+
+    def _obey(self, command: Command) -> None:
+        match command:
+            case Start():
+                self._start(command)
+            case Cancel():
+                self._cancel(command)
+            case Reject():
+                self._reject(command)
+            case Load():
+                self._spawn(self._load(command), f"load {command.model} on {command.node}")
+            case Evict():
+                self._spawn(self.roads.workers[command.node].evict(command.model), f"evict {command.model}")
+
+    def _start(self, start: Start) -> None:
+        ticket = self._tickets.get(start.id)
+        if ticket is None:
+            return
+        if ticket.travelling is not None:  # lost elsewhere; this is the next attempt
+            ticket.travelling.cancel()
+        record, node = ticket.record, self.roads.nodes[start.node]
+        record.start, record.tier, record.status = start, node.tier, "running"
+        record.emulated = node.emulated if node.name != record.request.origin else _local(node.emulated)
+        record.tell(self.now_s(), "started", node=start.node, model=start.model, steps=start.steps,
+                    attempt=start.attempt, reason=start.reason)  # fmt: skip
+        self.metrics.placed.labels(start.node, start.model).inc()
+        ticket.travelling = self._spawn(self._travel(ticket, start), f"journey of {start.id}")
+        self._publish("decided", record)
+
+    def _cancel(self, cancel: Cancel) -> None:
+        ticket = self._tickets.get(cancel.id)
+        if ticket is not None and ticket.travelling is not None:
+            ticket.travelling.cancel()
+            ticket.travelling = None
+
+    def _reject(self, reject: Reject) -> None:
+        ticket = self._tickets.get(reject.id)
+        if ticket is None:
+            return
+        ticket.record.offer = reject.offer
+        if reject.code == "infeasible":
+            self._end(ticket, "refused", InfeasibleError(reject.reason, offer=reject.offer))
+        elif reject.code == "busy":
+            self._end(ticket, "refused", BusyError(reject.reason, retry_after_s=reject.retry_after_s or 1.0))
+        else:
+            self._end(ticket, "failed", WorkerError(reject.reason))
+
+    async def _travel(self, ticket: Ticket, start: Start) -> None:
+        """Carry one picture through, and tell the dispatcher how it went."""
+        request = ticket.record.request
+        try:
+            arrival = await self.roads.travel(ticket, start, lambda progress: self._progress(ticket, progress))
+        except JobError as error:
+            ticket.record.tell(self.now_s(), "failed", node=start.node, reason=str(error))
+            self.feed(Failed(start.id, str(error), retry=error.retry))
+            return
+        except WorkerGoneError as error:  # NodeLost was fed before; what happens next is the dispatcher's to say
+            ticket.record.tell(self.now_s(), "lost", node=start.node, reason=str(error))
+            return
+        now_s, record, report = self.now_s(), ticket.record, arrival.report
+        actual = self.roads.measured(start, request.origin, arrival, now_s - request.arrived_s)
+        record.actual, record.compute_s, record.behind_s = actual, report.compute_s, report.behind_s
+        self.store.keep_picture(record, arrival.png)
+        self.feed(Finished(start.id, actual))
+        self._end(ticket, "finished", None)
+
+    def _progress(self, ticket: Ticket, progress: Progress) -> None:
+        if progress.preview_b64:
+            ticket.previews.put_nowait(progress.preview_b64)
+        self.feed(Progressed(progress.id, progress.step, progress.steps))
+        if self.bus.listeners:
+            shown: dict[str, Any] = {**ticket.record.item(), "step": progress.step, "steps": progress.steps}
+            if progress.preview_b64:
+                shown["preview_b64"] = progress.preview_b64
+            self.bus.publish("progress", shown)
+
+    def _end(self, ticket: Ticket, status: Status, error: EdgegenError | None) -> None:
+        """Settle a ticket once and for all."""
+        if self._tickets.pop(ticket.id, None) is None:
+            return
+        record = ticket.record
+        record.status, record.error = status, str(error) if error else None
+        record.tell(self.now_s(), status, **({"reason": str(error)} if error else {}))
+        if ticket.travelling is not None and status != "finished":
+            ticket.travelling.cancel()
+        ticket.previews.put_nowait(None)
+        if not ticket.done.done():
+            if error is None:
+                ticket.done.set_result(record)
+            else:
+                ticket.done.set_exception(error)
+                ticket.done.exception()  # whoever waits gets it; nobody waiting is no mistake
+        self._count(record)
+        self._publish({"cancelled": "failed"}.get(status, status), record)
+
+    def _count(self, record: Record) -> None:
+        metrics, actual = self.metrics, record.actual
+        metrics.requests.labels(record.status).inc()
+        if actual is None or record.start is None:
+            return
+        metrics.latency_s.labels("actual").observe(actual.total_s)
+        metrics.latency_s.labels("predicted").observe(record.start.predicted.total_s)
+        for part in ("upload", "queue", "load", "generate", "download"):
+            metrics.part_s.labels(part).observe(getattr(actual, f"{part}_s"))
+        metrics.device_energy_j.inc(actual.device_energy_j)
+        metrics.node_energy_j.inc(actual.node_energy_j)
+        metrics.money_usd.inc(actual.money_usd)
+
+    def _publish(self, kind: str, record: Record) -> None:
+        if self.bus.listeners:
+            self.bus.publish(kind, record.listed())
+
+    # workers
+
+    async def _open_worker(self, name: str) -> None:
+        await self.roads.workers[name].open(
+            on_lost=lambda reason: self._lost(name, reason), on_joined=lambda: self.feed(NodeJoined(name))
+        )
+        self.feed(NodeJoined(name))
+
+    def _lost(self, name: str, reason: str) -> None:
+        self.metrics.lost.labels(name).inc()
+        self.feed(NodeLost(name, reason))
+
+    async def _load(self, load: Load) -> None:
+        node = self.roads.nodes[load.node]
+        pad_s = node.speeds[load.model].load_s if node.paced else 0.0
+        try:
+            seconds = await self.roads.workers[load.node].load(load.model, pad_s=pad_s)
+        except WorkerGoneError:
+            return  # NodeLost says it all
+        self.feed(Loaded(load.node, load.model, seconds))
+
+    async def _tick(self) -> None:
+        """Let time pass for those who wait; nobody waiting needs none."""
+        while True:
+            await asyncio.sleep(self._tick_s)
+            if self.dispatcher.waiting:
+                self.feed(Tick())
+
+    async def _tell_nodes(self) -> None:
+        while True:
+            await asyncio.sleep(NODES_EVERY_S)
+            if self.bus.listeners:
+                self.bus.publish("nodes", self.nodes())
+
+    def _spawn(self, work, name: str) -> asyncio.Task[None]:
+        """Run a coroutine of ours; one that fails unexpectedly says so in the log."""
+        task = asyncio.create_task(work, name=name)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("a task of the gateway failed", task=task.get_name(), exc_info=task.exception())
+
+    def nodes(self) -> dict[str, Any]:
+        """Return what `/v1/nodes` shows."""
+        return {"data": self.dispatcher.snapshot(self.now_s())}
+
+    def _decided(self, decided: dict[str, Any], digest: str) -> None:
+        ticket = self._tickets.get(decided["id"])
+        if ticket is not None:
+            shown = {key: value for key, value in decided.items() if key != "id"}
+            ticket.record.tell_decision(self.now_s(), shown, digest)
+
+
+def _local(emulated: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what is emulated when nothing leaves the device."""
+    return tuple(part for part in emulated if part not in ("radio", "wide-area link"))

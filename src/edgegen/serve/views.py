@@ -1,0 +1,65 @@
+"""What the looking routes answer, gathered from the dispatcher, the store and the registry."""
+
+from typing import Any
+
+from edgegen.registry import policies
+from edgegen.serve.runtime import Runtime
+from edgegen.serve.store import Record
+
+
+def nodes_view(runtime: Runtime) -> dict[str, Any]:
+    """Return the machines as they stand now."""
+    return runtime.nodes()
+
+
+def models_view(runtime: Runtime) -> dict[str, Any]:
+    """Return the models in OpenAI's shape, with what was measured about them."""
+    fleet = runtime.dispatcher.fleet
+    return {
+        "object": "list",
+        "data": [
+            {
+                "id": model.name,
+                "object": "model",
+                "created": int(runtime.began),
+                "owned_by": "edgegen",
+                "edgegen": {
+                    "nodes": [node.name for node in fleet.nodes if model.name in node.speeds],
+                    "steps": list(fleet.steps),
+                    "quality": dict(zip(fleet.categories, map(list, model.quality), strict=True)),
+                    "memory_bytes": model.memory_bytes,
+                },
+            }
+            for model in fleet.models
+        ],
+    }
+
+
+def policies_view(current: str) -> dict[str, Any]:
+    """Return the policies by name; `current` is the one that decides here."""
+    return {
+        "current": current,
+        "data": [
+            {
+                "name": entry.name,
+                "summary": entry.summary,
+                "options": list(entry.options),
+                "current": current.partition(":")[0] == entry.name,
+            }
+            for entry in policies()
+        ],
+    }
+
+
+def story_view(record: Record) -> dict[str, Any]:
+    """Return everything that is known about one picture."""
+    return {
+        **record.listed(),
+        "group": record.group,
+        "offer": record.offer,
+        "decision": record.decision,
+        "state_digest": record.digest,
+        "compute_s": record.compute_s,
+        "behind_s": record.behind_s,
+        "events": record.story,
+    }

@@ -1,0 +1,121 @@
+"""What every worker has to fulfil, as checks that anybody can run on a worker of their own.
+
+Each check takes a function that makes a fresh, unopened worker and raises `AssertionError` with a sentence.
+"""
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from edgegen.core.errors import WorkerError
+from edgegen.serve.workers.messages import Job, Pace, Progress
+from edgegen.serve.workers.protocol import AbstractWorker
+
+MakeWorker = Callable[[], AbstractWorker]
+_SLOW = Pace(step_s=0.02)
+PNG_START = b"\x89PNG\r\n\x1a\n"
+
+
+def job(identifier: str = "one", *, model: str = "shapes-s", steps: int = 4, **fields) -> Job:
+    """Return a small job."""
+    return Job(id=identifier, model=model, prompt="a red circle", steps=steps, seed=7, **fields)
+
+
+@asynccontextmanager
+async def opened(make: MakeWorker) -> AsyncIterator[AbstractWorker]:
+    """Open a worker that is closed at the end whatever happens."""
+    worker = make()
+    await worker.open(on_lost=lambda reason: None, on_joined=lambda: None)
+    try:
+        yield worker
+    finally:
+        await worker.close()
+
+
+async def makes_a_picture(make: MakeWorker) -> None:
+    """A job ends with a PNG, after progress in order that ends with the last step."""
+    seen: list[Progress] = []
+    async with opened(make) as worker:
+        assert worker.alive, "an opened worker is alive"
+        report = await worker.run(job(), seen.append)
+    assert base64.b64decode(report.png_b64).startswith(PNG_START), "the picture is a PNG"
+    steps = [progress.step for progress in seen]
+    assert steps == sorted(set(steps)), f"steps come in order, got {steps}"
+    assert steps[-1] == 4, f"the last step is told, got {steps}"
+    assert min(report.queue_s, report.load_s, report.generate_s) >= 0, f"no time is negative: {report}"
+
+
+async def sends_previews_when_asked(make: MakeWorker) -> None:
+    """Previews come with the steps that were named, and only with them."""
+    seen: list[Progress] = []
+    async with opened(make) as worker:
+        await worker.run(job(previews=(1, 3)), seen.append)
+    with_preview = [progress.step for progress in seen if progress.preview_b64]
+    assert with_preview == [1, 3], f"previews at steps 1 and 3, got {with_preview}"
+
+
+async def makes_many_pictures(make: MakeWorker) -> None:
+    """Jobs that are given at once all end."""
+    async with opened(make) as worker:
+        jobs = [worker.run(job(f"job-{index}", steps=1), _ignore) for index in range(5)]
+        reports = await asyncio.gather(*jobs)
+    assert {report.id for report in reports} == {f"job-{index}" for index in range(5)}, "every job ends as itself"
+
+
+async def stops_when_cancelled(make: MakeWorker) -> None:
+    """A cancelled job makes no more progress, and the worker goes on with the next one."""
+    seen: list[Progress] = []
+    async with opened(make) as worker:
+        begun = asyncio.Event()
+
+        def notice(progress: Progress) -> None:
+            seen.append(progress)
+            begun.set()
+
+        running = asyncio.create_task(worker.run(job("long", steps=1000, pace=_SLOW), notice))
+        waiting = asyncio.create_task(begun.wait())
+        await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        running.cancel()
+        await asyncio.wait([running])
+        count = len(seen)
+        await worker.run(job("next", steps=1), _ignore)
+    assert len(seen) == count < 1000, f"no progress after the cancel: {count} steps before, {len(seen)} at the end"
+
+
+async def loads_and_evicts(make: MakeWorker) -> None:
+    """Loading says how long it took; evicting what is not there is fine."""
+    async with opened(make) as worker:
+        seconds = await worker.load("shapes-s", pad_s=0.05)
+        assert seconds >= 0.05 - 1e-3, f"loading lasts at least what was asked, took {seconds}"
+        await worker.evict("shapes-s")
+        await worker.evict("shapes-s")
+
+
+async def refuses_when_closed(make: MakeWorker) -> None:
+    """A closed worker is not alive, says so when it is asked to work, and can be closed again."""
+    worker = make()
+    await worker.open(on_lost=lambda reason: None, on_joined=lambda: None)
+    await worker.close()
+    await worker.close()
+    assert not worker.alive, "a closed worker is not alive"
+    try:
+        await worker.run(job(), _ignore)
+    except WorkerError:
+        return
+    raise AssertionError("a closed worker refuses work with a WorkerError")
+
+
+CHECKS: tuple[Callable[[MakeWorker], Awaitable[None]], ...] = (
+    makes_a_picture,
+    sends_previews_when_asked,
+    makes_many_pictures,
+    stops_when_cancelled,
+    loads_and_evicts,
+    refuses_when_closed,
+)
+
+
+def _ignore(progress: Progress) -> None:
+    del progress

@@ -1,0 +1,249 @@
+"""The gateway's end of the line to a worker process: start it, talk to it, notice its death, start it again."""
+
+import asyncio
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import structlog
+
+from edgegen.core.errors import WorkerError
+from edgegen.serve.workers.messages import (
+    MAX_TO_GATEWAY_BYTES,
+    PROTOCOL,
+    Job,
+    LineError,
+    Progress,
+    Report,
+    decode,
+    encode,
+    encode_job,
+)
+from edgegen.serve.workers.protocol import AbstractWorker, JobError, OnProgress, WorkerGoneError
+
+log = structlog.get_logger(__name__)
+
+HELLO_TIMEOUT_S = 60.0
+SILENCE_S = 30.0  # a worker says something every second; one that is silent for this long hangs and is ended
+FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.2, 10.0
+STEADY_S = 60.0  # a worker that lived this long starts again with the first backoff
+GRACE_S = 1.0  # between `bye` and the end by force
+
+
+class _Process:
+    """One running process and its socket."""
+
+    def __init__(self, popen: subprocess.Popen, sock: socket.socket):
+        self.popen, self.sock = popen, sock
+        self.began_s = time.monotonic()
+
+    @classmethod
+    def spawn(cls, arguments: list[str]) -> "_Process":
+        """Start a worker with one end of a socket pair; the other end is ours, and its closing is the other's end."""
+        ours, theirs = socket.socketpair()
+        try:
+            command = [sys.executable, "-m", "edgegen.serve.workers.process", "--fd", str(theirs.fileno())]
+            popen = subprocess.Popen(
+                command + arguments,
+                pass_fds=(theirs.fileno(),),
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+            )
+        except BaseException:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        return cls(popen, ours)
+
+    def end(self) -> None:
+        """End the process by force and take its exit status, so that no zombie stays."""
+        self.popen.kill()
+        self.popen.wait()
+
+
+class ProcessWorker(AbstractWorker):
+    """A worker process for one node, kept alive."""
+
+    def __init__(self, node: str, *, maker: str = "builtin", slots: int = 1, folders: Mapping[str, str] | None = None):
+        self.node = node
+        self._arguments = ["--maker", maker, "--slots", str(slots)]
+        for model, folder in (folders or {}).items():
+            self._arguments += ["--folder", f"{model}={folder}"]
+        self._process: _Process | None = None
+        self._writer: asyncio.StreamWriter | None = None
+        self._keeper: asyncio.Task | None = None
+        self._jobs: dict[str, tuple[asyncio.Future[Report], OnProgress]] = {}
+        self._loads: dict[str, list[asyncio.Future[float]]] = {}
+        self._backoff_s = FIRST_BACKOFF_S
+        self._heard_s = 0.0
+        self._on_lost: Callable[[str], None] = lambda reason: None
+        self._on_joined: Callable[[], None] = lambda: None
+
+    async def open(self, *, on_lost: Callable[[str], None], on_joined: Callable[[], None]) -> None:
+        self._on_lost, self._on_joined = on_lost, on_joined
+        reader = await self._connect()
+        self._keeper = asyncio.create_task(self._keep(reader), name=f"worker {self.node}")
+
+    async def load(self, model: str, *, pad_s: float) -> float:
+        future = asyncio.get_running_loop().create_future()
+        self._loads.setdefault(model, []).append(future)
+        self._send(encode("load", model=model, pad_s=pad_s))
+        return await future
+
+    async def evict(self, model: str) -> None:
+        if self.alive:
+            self._send(encode("evict", model=model))
+
+    async def run(self, job: Job, on_progress: OnProgress) -> Report:
+        future = asyncio.get_running_loop().create_future()
+        self._send(encode_job(job))
+        self._jobs[job.id] = (future, on_progress)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            if self.alive:
+                self._send(encode("cancel", id=job.id))
+            raise
+        finally:
+            self._jobs.pop(job.id, None)
+
+    async def close(self) -> None:
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.wait([self._keeper])
+            self._keeper = None
+        if self._process is None:
+            return
+        with contextlib.suppress(WorkerError, ConnectionError):
+            self._send(encode("bye"))
+        process = self._process
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            await asyncio.to_thread(process.popen.wait, GRACE_S)
+        self._drop("the gateway is closing")
+
+    @property
+    def alive(self) -> bool:
+        return self._writer is not None
+
+    @property
+    def pid(self) -> int | None:
+        """The process id of the worker that runs now."""
+        return self._process.popen.pid if self._process else None
+
+    async def _connect(self) -> asyncio.StreamReader:
+        self._process = _Process.spawn(self._arguments)
+        try:
+            reader, writer = await asyncio.open_unix_connection(sock=self._process.sock, limit=MAX_TO_GATEWAY_BYTES)
+            async with asyncio.timeout(HELLO_TIMEOUT_S):
+                hello = await _next(reader)
+        except BaseException as error:
+            self._drop("it did not start")
+            if isinstance(error, (TimeoutError, EOFError, LineError)):
+                raise WorkerError(f"the worker of node {self.node!r} did not say hello: {error}") from error
+            raise
+        if hello.get("type") != "hello" or hello.get("protocol") != PROTOCOL:
+            self._drop("it speaks another protocol")
+            raise WorkerError(f"the worker of node {self.node!r} speaks another protocol: {hello}")
+        self._writer, self._heard_s = writer, time.monotonic()
+        return reader
+
+    async def _keep(self, reader: asyncio.StreamReader) -> None:
+        """Listen until the worker goes away, tell, and start another one."""
+        while True:
+            reason = await self._listen(reader)
+            lived_s = time.monotonic() - self._process.began_s if self._process else 0.0
+            self._backoff_s = FIRST_BACKOFF_S if lived_s > STEADY_S else self._backoff_s
+            self._drop(reason)
+            log.warning("worker lost", node=self.node, reason=reason)
+            self._on_lost(reason)
+            reader = await self._reconnect()
+            log.info("worker is back", node=self.node, pid=self.pid)
+            self._on_joined()
+
+    async def _reconnect(self) -> asyncio.StreamReader:
+        while True:
+            await asyncio.sleep(self._backoff_s)
+            self._backoff_s = min(2 * self._backoff_s, LAST_BACKOFF_S)
+            try:
+                return await self._connect()
+            except (WorkerError, OSError) as error:
+                log.warning("worker did not start", node=self.node, error=str(error))
+
+    async def _listen(self, reader: asyncio.StreamReader) -> str:
+        """Handle messages; return why there will be no more."""
+        try:
+            while True:
+                async with asyncio.timeout(SILENCE_S):
+                    message = await _next(reader)
+                self._handle(message)
+        except TimeoutError:
+            return f"the worker was silent for {SILENCE_S:g} s"
+        except (EOFError, ConnectionError):
+            return f"the worker process ended (exit status {self._exit_status()})"
+        except (LineError, KeyError, TypeError) as error:
+            return f"the worker sent what is no message: {error}"
+
+    def _exit_status(self) -> int | None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self._process.popen.wait(0.2) if self._process else None
+        return None
+
+    def _handle(self, message: dict[str, Any]) -> None:
+        kind = message.pop("type")
+        if kind == "loaded":
+            for future in self._loads.pop(message["model"], []):
+                _resolve(future, float(message["seconds"]))
+            return
+        job = self._jobs.get(message.get("id", ""))
+        if job is None:  # it was cancelled meanwhile, or the message is a heartbeat
+            return
+        future, on_progress = job
+        if kind == "progress":
+            on_progress(Progress(**message))
+        elif kind == "finished":
+            _resolve(future, Report(**message))
+        elif kind == "failed" and not future.done():
+            future.set_exception(JobError(message["reason"], retry=bool(message["retry"])))
+
+    def _send(self, line: bytes) -> None:
+        if self._writer is None:
+            raise WorkerGoneError(f"node {self.node!r} has no worker at the moment")
+        self._writer.write(line)
+
+    def _drop(self, reason: str) -> None:
+        """End what there is of the process and fail everybody who waits for it."""
+        writer, self._writer = self._writer, None
+        process, self._process = self._process, None
+        if writer is not None:
+            writer.close()
+        if process is not None:
+            process.sock.close()
+            process.end()
+        waiting = [future for future, _ in self._jobs.values()]
+        waiting += [future for futures in self._loads.values() for future in futures]
+        self._loads.clear()
+        for future in waiting:
+            if not future.done():
+                future.set_exception(WorkerGoneError(f"the worker of node {self.node!r} went away: {reason}"))
+
+
+async def _next(reader: asyncio.StreamReader) -> dict[str, Any]:
+    """Return the next message. **Raises** `EOFError` at the end and `LineError` for what is no message."""
+    try:
+        line = await reader.readline()
+    except ValueError as error:
+        raise LineError(f"a line is longer than {MAX_TO_GATEWAY_BYTES} bytes") from error
+    if not line.endswith(b"\n"):
+        raise EOFError("the line ended")
+    return decode(line)
+
+
+def _resolve(future: asyncio.Future, value: Any) -> None:
+    if not future.done():
+        future.set_result(value)

@@ -1,0 +1,93 @@
+"""The words between the gateway and a worker process: one JSON object per line.
+
+Gateway to worker: `load`, `evict`, `start`, `cancel`, `bye`. Worker to gateway: `hello`, `alive`, `progress`, `finished`,
+`failed`, `loaded`. Imports nothing but the standard library, because a worker has to start quickly.
+"""
+
+import dataclasses
+import json
+from typing import Any
+
+PROTOCOL = 1
+MAX_TO_WORKER_BYTES = 64 * 1024
+MAX_TO_GATEWAY_BYTES = 4 * 1024 * 1024
+
+
+class LineError(ValueError):
+    """What came over the line is no message."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Pace:
+    """How long things last on the machine that a worker stands for; 0 means as fast as this machine can."""
+
+    load_s: float = 0.0  # to bring the model into memory
+    fixed_s: float = 0.0  # outside of the steps, per picture
+    step_s: float = 0.0  # one denoising step
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One picture to make."""
+
+    id: str
+    model: str
+    prompt: str
+    steps: int
+    seed: int
+    previews: tuple[int, ...] = ()  # after which steps to send a picture of what is there so far
+    pace: Pace = Pace()
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """A step is done."""
+
+    id: str
+    step: int
+    steps: int
+    preview_b64: str | None = None  # PNG
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """A picture is done, and where the time went on the worker."""
+
+    id: str
+    png_b64: str
+    queue_s: float  # behind other work of this worker
+    load_s: float
+    generate_s: float
+    compute_s: float  # of this machine's processor; less than `generate_s` where the worker is paced
+    behind_s: float  # by which it ended later than its pace says: this machine is slower than the declared one
+
+
+def encode(kind: str, **fields: Any) -> bytes:
+    """Return one message as a line."""
+    return json.dumps({"type": kind, **fields}, separators=(",", ":")).encode() + b"\n"
+
+
+def decode(line: bytes) -> dict[str, Any]:
+    """Return the message of a line.
+
+    **Raises** `LineError` for anything but one JSON object with a `type`.
+    """
+    try:
+        message = json.loads(line)
+    except ValueError as error:
+        raise LineError(f"expected one JSON object per line, got {line[:80]!r}") from error
+    if not isinstance(message, dict) or not isinstance(message.get("type"), str):
+        raise LineError(f"expected a JSON object with a 'type', got {line[:80]!r}")
+    return message
+
+
+def encode_job(job: Job) -> bytes:
+    """Return the `start` message of a job."""
+    return encode("start", job=dataclasses.asdict(job))
+
+
+def decode_job(message: dict[str, Any]) -> Job:
+    """Return the job of a `start` message."""
+    fields = dict(message["job"])
+    pace = Pace(**fields.pop("pace"))
+    return Job(pace=pace, previews=tuple(fields.pop("previews")), **fields)

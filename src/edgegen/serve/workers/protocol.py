@@ -1,0 +1,62 @@
+"""What the gateway asks of anything that makes pictures.
+
+A worker serves one node. Its work is a coroutine per picture: cancelling the coroutine stops the work at its next step.
+"""
+
+import abc
+from collections.abc import Callable
+
+from edgegen.core.errors import WorkerError
+from edgegen.serve.workers.messages import Job, Progress, Report
+
+OnProgress = Callable[[Progress], None]
+
+
+class JobError(WorkerError):
+    """The worker is well but could not make this picture. `retry` says whether another node may do better."""
+
+    def __init__(self, message: str, *, retry: bool):
+        super().__init__(message)
+        self.retry = retry
+
+
+class WorkerGoneError(WorkerError):
+    """The worker went away; what it was working on is lost."""
+
+
+class AbstractWorker(abc.ABC):
+    """A maker of pictures for one node.
+
+    `serve.workers.checks` holds what every implementation has to fulfil.
+    """
+
+    node: str
+
+    @abc.abstractmethod
+    async def open(self, *, on_lost: Callable[[str], None], on_joined: Callable[[], None]) -> None:
+        """Get ready. Returns once pictures can be made; afterwards `on_lost(reason)` is called each time the worker goes
+        away by itself and `on_joined()` each time it is back."""
+
+    @abc.abstractmethod
+    async def load(self, model: str, *, pad_s: float) -> float:
+        """Bring a model into memory, lasting at least `pad_s`, and return the seconds that it took."""
+
+    @abc.abstractmethod
+    async def evict(self, model: str) -> None:
+        """Take a model out of memory; not having it is fine."""
+
+    @abc.abstractmethod
+    async def run(self, job: Job, on_progress: OnProgress) -> Report:
+        """Make a picture, calling `on_progress` after steps; after the last one and those with a preview in any case.
+
+        **Raises** `JobError` when this picture cannot be made and `WorkerGoneError` when the worker goes away.
+        """
+
+    @abc.abstractmethod
+    async def close(self) -> None:
+        """End the worker and everything that it is doing. Closing twice is fine."""
+
+    @property
+    @abc.abstractmethod
+    def alive(self) -> bool:
+        """Whether it can take work now."""

@@ -1,0 +1,29 @@
+import pytest
+
+from edgegen.core.citation import OQC
+from edgegen.core.result import Bar, wilson
+
+
+def test_whether_a_goal_is_met_is_computed():
+    assert Bar.at_least("quality", 0.91, 0.90).ok
+    assert not Bar.at_least("quality", 0.89, 0.90).ok
+    assert Bar.at_most("overhead", 1.9, 2.0, unit="ms").ok
+    assert not Bar.at_most("overhead", 2.1, 2.0, unit="ms").ok
+    assert Bar.report("machine load", 0.5).ok is None
+    assert Bar.at_most("overhead", 1.9, 2.0, unit="ms", n=7).to_dict() == {
+        "bar": "overhead", "value": 1.9, "unit": "ms", "goal": "<= 2", "ok": True, "n": 7, "low": None, "high": None,
+    }  # fmt: skip
+
+
+def test_wilson_interval_matches_the_published_form():
+    low, high = wilson(81, 263)  # Newcombe 1998, table I: 0.2553 to 0.3662
+    assert (low, high) == (pytest.approx(0.2553, abs=1e-4), pytest.approx(0.3662, abs=1e-4))
+    assert wilson(0, 10)[0] == 0.0
+    assert wilson(10, 10)[1] == 1.0
+    with pytest.raises(ValueError, match="3 of 2"):
+        wilson(3, 2)
+
+
+def test_a_method_can_be_cited_by_machine():
+    assert "arXiv:2312.06203" in OQC.bibtex()
+    assert OQC.bibtex().startswith("@misc{wang2023oqc,")

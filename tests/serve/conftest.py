@@ -1,0 +1,93 @@
+"""Gateways for tests: a whole one on a real socket, and one inside of the test for what needs no socket."""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from edgegen.config import Config, parse_config
+from edgegen.dispatch.fleet import Fleet, Speed
+from edgegen.serve.assembly import Gateway
+from edgegen.serve.compose import compose
+from edgegen.serve.run import Live, in_thread
+
+STEPS = [1, 2, 4, 8, 16]
+CONFIG = """
+[gateway]
+steps = [1, 2, 4, 8, 16]
+max_waiting = 16
+payload = { input = "2 kB", output = "20 kB" }
+[[models]]
+name = "shapes-s"
+[[models]]
+name = "shapes-m"
+[[nodes]]
+name = "phone"
+tier = "device"
+models = ["shapes-s"]
+slowdown = 20.0
+power = "4 W"
+transmit_power = "0.8 W"
+[[nodes]]
+name = "edge-1"
+tier = "edge"
+models = ["shapes-s", "shapes-m"]
+slowdown = 4.0
+power = "60 W"
+price = "0.0001 USD/s"
+link = { uplink = "40 Mbit/s", downlink = "80 Mbit/s", rtt = "4 ms" }
+[[nodes]]
+name = "edge-2"
+tier = "edge"
+models = ["shapes-m"]
+slowdown = 3.0
+power = "90 W"
+link = { uplink = "40 Mbit/s", downlink = "80 Mbit/s", rtt = "4 ms" }
+"""
+
+
+def small_config() -> Config:
+    """Return a device and two edge servers."""
+    return parse_config(CONFIG, source="the tests' configuration")
+
+
+def measured_fleet(config: Config) -> Fleet:
+    """Return the fleet of a configuration with made-up measurements: the larger model is slower and better."""
+    from edgegen.assemble import Measured, build_fleet
+
+    def measured(step_s: float, half: float) -> Measured:
+        quality = tuple(tuple(count / (count + half * (1 + row)) for count in STEPS) for row in range(4))
+        return Measured(quality, 10e6, Speed(step_s, step_s, 0.02))
+
+    return build_fleet(config, {"shapes-s": measured(0.0005, 2.0), "shapes-m": measured(0.002, 0.5)})
+
+
+def slow(fleet: Fleet, step_s: float) -> Fleet:
+    """Return a fleet whose every step lasts so long."""
+    nodes = [
+        dataclasses.replace(node, speeds={name: Speed(step_s, 0.0, 0.0) for name in node.speeds})
+        for node in fleet.nodes
+    ]
+    return dataclasses.replace(fleet, nodes=tuple(nodes))
+
+
+@pytest.fixture
+def make_gateway() -> Callable[..., Callable[[], Gateway]]:
+    """Return a maker of gateways: `make_gateway(step_s=..., maker=..., **options)`."""
+
+    def prepare(*, config: Config | None = None, step_s: float | None = None, maker: str = "instant", **options):
+        chosen = config or small_config()
+        fleet = measured_fleet(chosen)
+        if step_s is not None:
+            fleet = slow(fleet, step_s)
+        return lambda: compose(chosen, fleet, maker=maker, **options)
+
+    return prepare
+
+
+@pytest.fixture(scope="module")
+def live_gateway() -> Iterator[Live]:
+    """A real gateway on a real socket with real worker processes; `.url` is its address."""
+    config = small_config()
+    with in_thread(lambda: compose(config, measured_fleet(config), maker="instant")) as live:
+        yield live

@@ -1,0 +1,114 @@
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from edgegen.serve.workers import checks
+from edgegen.serve.workers.client import ProcessWorker
+from edgegen.serve.workers.instant import InstantWorker
+from edgegen.serve.workers.messages import LineError, Pace, decode, encode
+from edgegen.serve.workers.protocol import WorkerGoneError
+
+WORKERS = {
+    "instant": lambda: InstantWorker("here"),
+    "process": lambda: ProcessWorker("there", maker="instant"),
+    "process-two-slots": lambda: ProcessWorker("there", maker="instant", slots=2),
+}
+
+
+@pytest.mark.parametrize("check", checks.CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("make", WORKERS.values(), ids=WORKERS.keys())
+async def test_every_worker_fulfils_every_check(make, check):
+    await check(make)
+
+
+async def test_a_killed_worker_fails_its_job_and_comes_back():
+    lost, back = [], asyncio.Event()
+    worker = ProcessWorker("edge", maker="instant")
+    await worker.open(on_lost=lost.append, on_joined=back.set)
+    first_pid = worker.pid
+    job = asyncio.create_task(worker.run(checks.job(steps=1000, pace=Pace(step_s=0.01)), lambda progress: None))
+    await asyncio.sleep(0.1)
+    os.kill(first_pid, signal.SIGKILL)
+    with pytest.raises(WorkerGoneError, match="went away"):
+        await job
+    assert "exit status -9" in lost[0]
+    async with asyncio.timeout(20):
+        await back.wait()
+    assert worker.alive
+    assert worker.pid != first_pid
+    await worker.run(checks.job("after"), lambda progress: None)
+    await worker.close()
+
+
+async def test_a_paced_worker_lasts_as_long_as_the_machine_it_stands_for():
+    async with checks.opened(WORKERS["process"]) as worker:
+        pace = Pace(load_s=0.1, fixed_s=0.05, step_s=0.02)
+        report = await worker.run(checks.job(steps=5, pace=pace), lambda progress: None)
+        again = await worker.run(checks.job("again", steps=5, pace=pace), lambda progress: None)
+    assert 0.1 <= report.load_s < 0.3
+    assert 0.15 <= report.generate_s < 0.4
+    assert report.compute_s < report.generate_s
+    assert again.load_s < 0.05, "the model is in memory already"
+
+
+async def test_work_waits_its_turn_with_one_slot_and_runs_side_by_side_with_two():
+    async def both(make):
+        async with checks.opened(make) as worker:
+            jobs = [checks.job(f"{i}", steps=5, pace=Pace(step_s=0.04)) for i in range(2)]
+            await worker.load("shapes-s", pad_s=0.0)
+            return await asyncio.gather(*(worker.run(job, lambda progress: None) for job in jobs))
+
+    one_slot, two_slots = await both(WORKERS["process"]), await both(WORKERS["process-two-slots"])
+    assert one_slot[1].queue_s >= 0.2 - 0.02
+    assert two_slots[1].queue_s < 0.15
+
+
+async def test_a_worker_process_ends_when_the_gateway_does():
+    script = (
+        "import asyncio, time\n"
+        "from edgegen.serve.workers.client import ProcessWorker\n"
+        "async def main():\n"
+        "    worker = ProcessWorker('edge', maker='instant')\n"
+        "    await worker.open(on_lost=print, on_joined=print)\n"
+        "    print(worker.pid, flush=True)\n"
+        "    time.sleep(60)\n"
+        "asyncio.run(main())\n"
+    )
+    gateway = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+    pid = int(await asyncio.to_thread(gateway.stdout.readline))
+    gateway.kill()
+    gateway.wait()
+    gateway.stdout.close()
+    deadline = time.monotonic() + 10
+    while _alive(pid):
+        assert time.monotonic() < deadline, "the worker outlived its gateway"
+        await asyncio.sleep(0.05)
+
+
+def test_a_worker_starts_without_the_heavy_libraries():
+    code = (
+        "import sys, edgegen.serve.workers.process as p; p.make_maker('instant', {});"
+        "print([m for m in ('jax', 'torch', 'fastapi', 'equinox', 'pydantic', 'structlog') if m in sys.modules])"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == "[]"
+
+
+def test_what_is_no_message_is_named():
+    assert decode(encode("cancel", id="x")) == {"type": "cancel", "id": "x"}
+    for line in (b"nonsense\n", b"[1]\n", b'{"type": 3}\n', b"\xff\xfe\n"):
+        with pytest.raises(LineError, match="expected"):
+            decode(line)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            return stat.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
