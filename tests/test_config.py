@@ -1,12 +1,21 @@
 """One TOML file: what it says is what the fleet gets, and what is wrong is said in one sentence with its place."""
 
 import math
+import re
+from pathlib import Path
 
 import pytest
 
 from edgegen.assemble import Measured, build_fleet
 from edgegen.config import (
     CATEGORIES,
+    GatewaySection,
+    LinkSection,
+    ModelSection,
+    NodeSection,
+    ObjectiveSection,
+    PayloadSection,
+    PolicySection,
     default_config,
     find_config,
     load_config,
@@ -150,8 +159,6 @@ def test_real_machines_are_described_by_packaged_profiles():
 def test_what_is_wrong_is_named_with_its_place(old, new, message):
     with pytest.raises(ConfigError, match=r"x\.toml") as caught:
         parse_config(changed(old, new), source="x.toml")
-    import re
-
     assert re.search(message, str(caught.value)), str(caught.value)
 
 
@@ -172,6 +179,23 @@ def test_several_mistakes_are_told_together():
 def test_a_ratio_in_decibels_is_understood():
     config = parse_config(changed('rtt = "8 ms" }', 'rtt = "8 ms", snr = "20 dB" }'))
     assert config.node("edge-1").link.snr == pytest.approx(100)
+
+
+def test_every_key_is_documented_with_its_meaning():
+    text = (Path(__file__).parents[1] / "docs" / "configuration.md").read_text()
+    for section in (GatewaySection, PolicySection, ObjectiveSection, ModelSection, NodeSection):
+        for key in section.model_fields.keys() - {"payload", "link"}:
+            assert f"`{key}`" in text, key
+    for outer, section in (("payload", PayloadSection), ("link", LinkSection)):
+        for key in section.model_fields:
+            assert f"`{outer}.{key}`" in text, key
+
+
+def test_the_documented_fleet_of_real_machines_is_one():
+    text = (Path(__file__).parents[1] / "docs" / "configuration.md").read_text()
+    (example,) = re.findall(r"```toml\n(.*?)```", text, flags=re.DOTALL)
+    fleet = build_fleet(parse_config(example))
+    assert [node.name for node in fleet.nodes] == ["phone", "orin", "h100"]
 
 
 def test_names_that_are_not_there_are_named():

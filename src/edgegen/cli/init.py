@@ -29,4 +29,4 @@ def init(
     if json:
         print_json({"path": str(path)})
     else:
-        say(f"wrote {path}; start with: edgegen serve --config {path}")
+        say(f"wrote {path}; start with: edgegen serve {path}")
