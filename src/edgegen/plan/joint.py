@@ -41,7 +41,7 @@ class JointPlanner(AbstractPolicy):
     always gives the same plan, on any machine and in any replay.
     """
 
-    effort: int = eqx.field(default=1000, static=True)
+    effort: int = eqx.field(default=300, static=True)
 
     def __check_init__(self):
         if self.effort < 1:
