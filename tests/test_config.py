@@ -54,8 +54,8 @@ def test_the_default_is_a_phone_two_unequal_edge_servers_and_a_cloud():
     assert config.node("cloud").price == pytest.approx(4 / 3600)
 
 
-def test_the_real_work_of_all_default_nodes_fits_two_small_cores():
-    assert sum(1 / node.slowdown for node in default_config().nodes) <= 1.25
+def test_the_real_work_of_all_default_nodes_leaves_room_on_two_cores():
+    assert sum(1 / node.slowdown for node in default_config().nodes) <= 0.5
 
 
 def test_paced_nodes_declare_their_own_step_times():
@@ -63,8 +63,8 @@ def test_paced_nodes_declare_their_own_step_times():
         changed('power = "4 W"', 'power = "4 W"\nstep_time = { shapes-s = "30 ms" }\nload_time = { shapes-s = "1 s" }')
     )
     phone = build_fleet(config, figures(config)).nodes[0]
-    assert phone.speeds["shapes-s"] == Speed(0.03, pytest.approx(0.8), 1.0)
-    assert phone.speeds["shapes-m"] == Speed(pytest.approx(0.4), pytest.approx(0.8), 0.3)
+    assert phone.speeds["shapes-s"] == Speed(0.03, pytest.approx(1.6), 1.0)
+    assert phone.speeds["shapes-m"] == Speed(pytest.approx(0.8), pytest.approx(1.6), 0.3)
     assert phone.paced
     assert phone.adjustable_clock
     assert "pace" in phone.emulated
@@ -117,7 +117,7 @@ def test_real_machines_are_described_by_packaged_profiles():
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("slowdown = 40.0", "slowdwn = 40.0", r"unknown key 'slowdwn' in nodes 'phone'; did you mean 'slowdown'\?"),
+        ("slowdown = 80.0", "slowdwn = 80.0", r"unknown key 'slowdwn' in nodes 'phone'; did you mean 'slowdown'\?"),
         ('rtt = "8 ms"', 'rrt = "8 ms"', r"unknown key 'rrt' in nodes 'edge-1'.link; did you mean 'rtt'\?"),
         ("[policy]", "[polcy]", r"unknown key 'polcy' in the file; did you mean 'policy'\?"),
         ("ahead = 1", "ahed = 1", r"unknown key 'ahed' in gateway; did you mean 'ahead'\?"),
