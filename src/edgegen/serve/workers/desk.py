@@ -100,7 +100,7 @@ class Desk:
             yield due_s
         loaded_s = clock()
         due_s = cursor_s = max(due_s, loaded_s)
-        token, told_s = maker.begin(job), -PROGRESS_S
+        token, told_s = maker.begin(job), loaded_s
         compute_s = clock() - loaded_s
         try:
             cursor_s += pace.fixed_s / 2  # the prompt is read before the steps, the picture decoded after them
