@@ -111,7 +111,8 @@ class ColdStart:
 def cold_start(model: str, opener: Callable, repeats: int) -> ColdStart:
     """Load a model in fresh processes and measure it there.
 
-    opener must be importable by name: `opener(model)` loads the model and its value's `warm_up()` runs it once.
+    opener must be importable by name: `opener(model)` loads the model, `.warm_up()` of its value makes one picture in
+    one step.
     """
     code = (
         "import sys; from edgegen.generate.meters import report_cold_start;"

@@ -1,0 +1,125 @@
+"""Run the demo: choose the best fixed-steps policy in virtual time, then both policies live on the same arrivals."""
+
+import asyncio
+import dataclasses
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from edgegen import __version__
+from edgegen.config import Config
+from edgegen.demo.arrivals import Ask, draw_asks
+from edgegen.demo.drive import Outcome, send_all
+from edgegen.demo.report import write_report
+from edgegen.demo.score import Judged, Score, judge_all, score
+from edgegen.demo.sheet import contact_sheet
+from edgegen.dispatch.catalog import Catalog
+from edgegen.dispatch.fleet import Fleet
+from edgegen.dispatch.messages import Limits, Request
+from edgegen.dispatch.replay import simulate
+from edgegen.registry import load_policy
+from edgegen.serve.compose import compose
+from edgegen.serve.run import in_thread
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """Whom the demo tells how far it is."""
+
+    stage: Callable[[str], None]  # a new stage begins
+    outcome: Callable[[str, Outcome], None]  # a request of a policy ended
+
+
+@dataclasses.dataclass(frozen=True)
+class Demo:
+    """What the demo found."""
+
+    scores: list[Score]
+    folder: Path
+    load: dict[str, float]  # load of the machine before and after
+    seed: int
+
+    def to_dict(self) -> dict:
+        """Return the result as plain data for JSON."""
+        return {
+            "edgegen": __version__,
+            "seed": self.seed,
+            "machine_load": self.load,
+            "policies": [row.to_dict() for row in self.scores],
+            "files": {name: str(self.folder / name) for name in ("report.html", "contact-sheet.png", "result.json")},
+        }
+
+
+def run_demo(
+    config: Config, fleet: Fleet, *, folder: Path, count: int, seconds: float, seed: int, progress: Progress
+) -> Demo:
+    """Send `count` real prompts over HTTP, first under the best fixed-steps policy and then under the planner.
+
+    Writes report.html, contact-sheet.png and result.json into `folder`.
+    """
+    origins = [node.name for node in fleet.nodes if node.tier == "device"]
+    asks = draw_asks(count, seconds=seconds, origins=origins, seed=seed)
+    progress.stage("choosing the best fixed-steps policy for these arrivals, in virtual time")
+    baseline, expected = best_fixed_steps(config, fleet, asks)
+    load_before = os.getloadavg()[0]
+    runs: dict[str, Sequence[Judged]] = {}
+    for policy in (baseline, "planner"):
+        progress.stage(f"{count} requests in {seconds:g} s under {policy}")
+        with in_thread(lambda policy=policy: compose(config, fleet, policy=policy)) as live:
+            told = lambda outcome, policy=policy: progress.outcome(policy, outcome)  # noqa: E731
+            outcomes = asyncio.run(send_all(live.url, asks, on_outcome=told))
+        runs[policy] = judge_all(outcomes)
+    load = {"before": round(load_before, 2), "after": round(os.getloadavg()[0], 2)}
+    demo = Demo([score(policy, judged) for policy, judged in runs.items()], folder, load, seed)
+    notes = (
+        f"{baseline} was chosen before the runs, as the fixed-steps policy with the most expected good pictures on these "
+        f"arrivals in virtual time ({expected:.1f} of {count}).",
+        "Nodes are worker processes on this machine whose steps are padded to declared times; links are emulated; energy is "
+        f"declared watts times seconds. Machine load {load['before']} before, {load['after']} after.",
+    )
+    progress.stage("writing the report")
+    folder.mkdir(parents=True, exist_ok=True)
+    contact_sheet(runs, folder / "contact-sheet.png")
+    write_report(folder / "report.html", demo.scores, runs, notes)
+    (folder / "result.json").write_text(json.dumps(demo.to_dict(), indent=2) + "\n")
+    return demo
+
+
+def best_fixed_steps(config: Config, fleet: Fleet, asks: Sequence[Ask]) -> tuple[str, float]:
+    """Return the fixed-steps policy that expects the most good pictures, and that number, from the fleet in virtual time.
+
+    Every offered step count is tried with every model and with whichever model answers first.
+    """
+    catalog = Catalog(fleet)
+    requests = [_request(config, ask, number) for number, ask in enumerate(asks)]
+    best, most = "", -1.0
+    for steps in fleet.steps:
+        for model in (None, *range(len(fleet.models))):
+            name = f"fixed-steps:steps={steps}" + ("" if model is None else f",model={model}")
+            ended = simulate(catalog, load_policy(name), requests, policy_name=name)
+            good = sum(outcome.start.quality for outcome in ended if outcome.met_deadline and outcome.start is not None)
+            if good > most:
+                best, most = name, good
+    return best, most
+
+
+def _request(config: Config, ask: Ask, number: int) -> Request:
+    unlimited = Limits()
+    return Request(
+        id=f"ask-{number}",
+        number=number,
+        prompt=ask.prompt,
+        category=ask.category,
+        origin=ask.origin,
+        arrived_s=ask.at_s,
+        input_bits=8.0 * config.gateway.payload.input,
+        output_bits=8.0 * config.gateway.payload.output,
+        seed=ask.seed,
+        limits=Limits(
+            deadline_s=ask.deadline_s,
+            min_quality=ask.min_quality or 0.0,
+            energy_j=unlimited.energy_j if ask.max_energy_j is None else ask.max_energy_j,
+        ),
+        weights=config.objective.weights,
+    )

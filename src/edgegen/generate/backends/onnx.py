@@ -1,0 +1,72 @@
+"""Run a built-in model through ONNX Runtime, on plain arrays."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from edgegen.core.errors import EdgegenError
+from edgegen.generate.grammar import parse
+
+PARTS = ("text", "unet", "decoder")
+
+
+class BackendError(EdgegenError):
+    """A model folder that cannot be run."""
+
+
+class OnnxBackend:
+    """One text-to-image model: prompts to text, latents to v-predictions, latents to pictures."""
+
+    def __init__(self, folder: Path, threads: int = 1) -> None:
+        files = {part: part_file(folder, part) for part in PARTS}
+        vocabulary = json.loads(part_file(folder, "vocabulary").read_text())
+        self._words: dict[str, int] = vocabulary["words"]
+        self._start, self._end, self._length = vocabulary["start"], vocabulary["end"], vocabulary["length"]
+        self._text, self._unet, self._decoder = (open_session(files[part], threads) for part in PARTS)
+        _, channels, height, width = self._unet.get_inputs()[0].shape
+        self.latent_shape: tuple[int, int, int] = (channels, height, width)
+
+    def encode(self, prompts: Sequence[str]) -> np.ndarray:
+        """Turn prompts into text states float32[B, T, D]; the empty prompt is what guidance steers away from."""
+        return self._text.run(None, {"tokens": self.tokens(prompts)})[0]
+
+    def tokens(self, prompts: Sequence[str]) -> np.ndarray:
+        """Turn prompts into token ids int64[B, T], said in the one form that the models were trained on."""
+        ids = np.full((len(prompts), self._length), self._end, np.int64)
+        for row, prompt in enumerate(prompts):
+            words = parse(prompt).caption().replace(",", " ,").split() if prompt else []
+            ids[row, : len(words) + 1] = [self._start, *(self._words[word] for word in words)]
+        return ids
+
+    def denoise(self, latents: np.ndarray, timesteps: np.ndarray, text: np.ndarray) -> np.ndarray:
+        """Predict v float32[B, C, H, W]; every row has its own timestep."""
+        feed = {"latents": latents, "timesteps": np.asarray(timesteps, np.int64), "text": text}
+        return self._unet.run(None, feed)[0]
+
+    def decode(self, latents: np.ndarray) -> np.ndarray:
+        """Turn latents into pictures uint8[B, side, side, 3]."""
+        planes = self._decoder.run(None, {"latents": latents})[0]
+        return np.rint((np.clip(planes, -1, 1) + 1) * 127.5).astype(np.uint8).transpose(0, 2, 3, 1)
+
+
+def part_file(folder: Path, part: str) -> Path:
+    """Find a part of a model: in its folder, or beside it if all sizes share the part."""
+    name = f"{part}.json" if part == "vocabulary" else f"{part}.onnx"
+    for place in (folder, folder.parent / "shared"):
+        if (place / name).is_file():
+            return place / name
+    raise BackendError(f"{folder} has no {name}; a model folder holds {', '.join(PARTS)} as ONNX and vocabulary.json")
+
+
+def open_session(file: Path, threads: int) -> onnxruntime.InferenceSession:
+    """Open an ONNX file on the CPU with a fixed number of threads."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])

@@ -1,0 +1,58 @@
+"""The models that come with edgegen: their names, where their weights are, and what is known about them."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from edgegen.core.errors import EdgegenError
+
+WEIGHTS = Path(__file__).parent / "weights"
+NAMES = ("shapes-s", "shapes-m", "shapes-l")
+SIDE = 64
+DEFAULT_STEPS = 16
+# What all sizes share is stored once, in weights/shared, and put into place by `assemble`.
+SHARED_FOLDERS = ("vae", "tokenizer", "scheduler")
+
+
+class UnknownModel(EdgegenError):
+    """A name that is none of the built-in models."""
+
+
+def names() -> tuple[str, ...]:
+    """List the built-in models from the fastest to the best."""
+    return NAMES
+
+
+def folder(name: str) -> Path:
+    """Give the folder with a model's weights."""
+    if name not in NAMES:
+        close = difflib.get_close_matches(name, NAMES, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise UnknownModel(f"no built-in model named {name!r}{hint} (there are {', '.join(NAMES)})")
+    return WEIGHTS / name
+
+
+def card(name: str) -> dict[str, Any]:
+    """Give what is known about a model: parameters, bytes, guidance, training, measured quality."""
+    path = folder(name) / "card.json"
+    if not path.is_file():
+        raise UnknownModel(f"{name} has no weights here; make them with: edgegen builtin train --out DIR")
+    return json.loads(path.read_text())
+
+
+def guidance(name: str) -> float:
+    """Give the strength of guidance that measured best for a model (1 means none, at half the cost)."""
+    return float(card(name)["guidance"])
+
+
+def assemble(name: str, out: Path) -> Path:
+    """Copy a model with the shared parts into one ordinary diffusers folder, for StableDiffusionPipeline."""
+    source = folder(name)
+    shutil.copytree(source, out, dirs_exist_ok=True)
+    for part in SHARED_FOLDERS:
+        shutil.copytree(WEIGHTS / "shared" / part, out / part, dirs_exist_ok=True)
+    return out

@@ -1,0 +1,162 @@
+"""Draw scenes as anti-aliased pictures, many at a time, from signed distances to the shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgegen.generate.grammar import Scene
+from edgegen.generate.words import BACKGROUNDS, COLOURS, RELATIONS, SHAPES, SIZES
+
+MAX_ITEMS = 3
+SIDE = 64
+RADII = {"small": (6.0, 7.5), "large": (11.0, 13.5)}  # pixels at side 64
+CROWDED_RADII = (7.5, 9.5)  # three objects share the picture
+MARGIN = 1.5
+JITTER_OBJECT = 4  # levels of 255; backgrounds are exact, or the autoencoder spends itself on their shade
+
+
+@dataclass
+class Layout:
+    """Where everything of B pictures lies; unused objects have radius 0.
+
+    shape: int[B, 3] index into SHAPES; colour: float[B, 3, 3] in levels of 255; centre: float[B, 3, 2] as (x, y) and
+    radius: float[B, 3] in pixels at side 64; background: float[B, 3]; background_kind: int[B]; size_kind: int[B, 3].
+    """
+
+    shape: np.ndarray
+    colour: np.ndarray
+    colour_kind: np.ndarray
+    centre: np.ndarray
+    radius: np.ndarray
+    size_kind: np.ndarray
+    background: np.ndarray
+    background_kind: np.ndarray
+
+
+def draw(scene: Scene, rng: np.random.Generator, side: int = SIDE) -> np.ndarray:
+    """Draw one scene as uint8[side, side, 3]; what the scene does not say is random."""
+    return draw_batch([scene], rng, side)[0]
+
+
+def draw_batch(scenes: Sequence[Scene], rng: np.random.Generator, side: int = SIDE) -> np.ndarray:
+    """Draw many scenes as uint8[B, side, side, 3]."""
+    return render(lay_out(scenes, rng), side)
+
+
+def lay_out(scenes: Sequence[Scene], rng: np.random.Generator) -> Layout:
+    """Choose places, sizes and exact colours for what the scenes ask."""
+    batch = len(scenes)
+    shape, colour_kind, size_kind = (np.zeros((batch, MAX_ITEMS), int) for _ in range(3))
+    radius = np.zeros((batch, MAX_ITEMS))
+    centre = np.zeros((batch, MAX_ITEMS, 2))
+    background_kind = np.zeros(batch, int)
+    for row, scene in enumerate(scenes):
+        count = len(scene.items)
+        background_kind[row] = _index(BACKGROUNDS, scene.background, rng)
+        for slot, item in enumerate(scene.items):
+            shape[row, slot] = SHAPES.index(item.shape)
+            colour_kind[row, slot] = list(COLOURS).index(item.colour)
+            size_kind[row, slot] = _index(SIZES, item.size, rng)
+            band = CROWDED_RADII if count == MAX_ITEMS else RADII[SIZES[size_kind[row, slot]]]
+            radius[row, slot] = rng.uniform(*band)
+        centre[row, :count] = _places(scene, radius[row, :count], rng)
+    colour = np.array(list(COLOURS.values()), float)[colour_kind]
+    colour = np.clip(colour + rng.uniform(-JITTER_OBJECT, JITTER_OBJECT, colour.shape), 0, 255)
+    background = np.array(list(BACKGROUNDS.values()), float)[background_kind]
+    return Layout(shape, colour, colour_kind, centre, radius, size_kind, background, background_kind)
+
+
+def render(layout: Layout, side: int = SIDE) -> np.ndarray:
+    """Paint laid-out pictures as uint8[B, side, side, 3]."""
+    scale = side / SIDE
+    grid = ((np.arange(side) + 0.5) / scale).astype(np.float32)
+    picture = np.repeat(layout.background.astype(np.float32)[:, None, None], side, 1).repeat(side, 2)
+    for slot in range(MAX_ITEMS):
+        for kind, distance in enumerate(_DISTANCES):
+            rows = np.flatnonzero((layout.radius[:, slot] > 0) & (layout.shape[:, slot] == kind))
+            if rows.size == 0:
+                continue
+            place = layout.centre[rows, slot].astype(np.float32)
+            x = grid[None, None, :] - place[:, 0, None, None]
+            y = grid[None, :, None] - place[:, 1, None, None]
+            signed = distance(x, y, layout.radius[rows, slot].astype(np.float32)[:, None, None])
+            cover = np.clip(0.5 - signed * scale, 0, 1)[..., None]
+            picture[rows] += cover * (layout.colour[rows, slot].astype(np.float32)[:, None, None] - picture[rows])
+    return np.rint(picture).astype(np.uint8)
+
+
+def _circle(x: np.ndarray, y: np.ndarray, radius: np.ndarray) -> np.ndarray:
+    return np.hypot(x, y) - radius
+
+
+def _square(x: np.ndarray, y: np.ndarray, radius: np.ndarray) -> np.ndarray:
+    return np.maximum(abs(x), abs(y)) - 0.9 * radius
+
+
+def _triangle(x: np.ndarray, y: np.ndarray, radius: np.ndarray) -> np.ndarray:
+    down = y - 0.5 * radius  # the lower edge; the two others lean by 60 degrees
+    lean = 0.866 * abs(x) - 0.5 * y - 0.5 * radius
+    return np.maximum(down, lean) - 0.1 * radius
+
+
+def _cross(x: np.ndarray, y: np.ndarray, radius: np.ndarray) -> np.ndarray:
+    longer, shorter = np.maximum(abs(x), abs(y)), np.minimum(abs(x), abs(y))
+    return np.maximum(longer - radius, shorter - 0.34 * radius)
+
+
+_DISTANCES = (_circle, _square, _triangle, _cross)
+
+
+def _index(options: dict | tuple, said: str | None, rng: np.random.Generator) -> int:
+    return int(rng.integers(len(options))) if said is None else list(options).index(said)
+
+
+def _places(scene: Scene, radius: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Choose centres, float[n, 2], inside the picture, apart from each other and true to the relations."""
+    if len(scene.items) == 1:
+        reach = radius[0] + MARGIN
+        return rng.uniform(reach, SIDE - reach, (1, 2))
+    if len(scene.items) == 2:
+        return _pair(scene.relation or RELATIONS[0], radius, rng)
+    return _trio(scene, radius, rng)
+
+
+def _pair(relation: str, radius: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Place two objects: far enough apart along the axis of the relation, at most a little off across it."""
+    axis, sign = _direction(relation)
+    low, high = radius + MARGIN, SIDE - radius - MARGIN
+    first = 0 if sign > 0 else 1  # the one with the smaller coordinate
+    second = 1 - first
+    gap = 1.15 * radius.sum() + 2.0
+    places = np.zeros((2, 2))
+    places[first, axis] = rng.uniform(low[first], high[second] - gap)
+    places[second, axis] = rng.uniform(places[first, axis] + gap, high[second])
+    room = 0.5 * (places[second, axis] - places[first, axis])
+    places[0, 1 - axis] = rng.uniform(low[0], high[0])
+    bottom, top = places[0, 1 - axis] - room, places[0, 1 - axis] + room
+    places[1, 1 - axis] = rng.uniform(max(low[1], bottom), min(high[1], top))
+    return places
+
+
+def _trio(scene: Scene, radius: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Place three objects: a pair side by side, and the third across from both."""
+    axis, sign = _direction(scene.relation or RELATIONS[0])
+    across, group_sign = _direction(scene.group or RELATIONS[2])
+    places = np.zeros((MAX_ITEMS, 2))
+    places[0, axis], places[1, axis] = (17, 47) if sign > 0 else (47, 17)
+    places[2, axis] = 32
+    near, far = (18.5, 45.5) if group_sign > 0 else (45.5, 18.5)
+    places[0, across] = places[1, across] = near
+    places[2, across] = far
+    wobble = rng.uniform(-4, 4, places.shape)
+    wobble[2, axis] *= 1.5
+    reach = radius[:, None] + MARGIN
+    return np.clip(places + wobble, reach, SIDE - reach)
+
+
+def _direction(relation: str) -> tuple[int, int]:
+    """Axis (0 = x, 1 = y) and sign: +1 when the first object has the smaller coordinate."""
+    return {"left of": (0, 1), "right of": (0, -1), "above": (1, 1), "below": (1, -1)}[relation]

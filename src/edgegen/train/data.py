@@ -1,0 +1,39 @@
+"""Training data: scenes in the recipe's mixture, never one that is held out."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from edgegen.generate.grammar import CATEGORIES, Scene, held_out, sample_scene
+from edgegen.train.recipe import MIXTURE
+
+
+def training_scene(rng: np.random.Generator) -> Scene:
+    """Draw a scene whose caption may be trained on."""
+    while True:
+        category = CATEGORIES[int(rng.choice(len(CATEGORIES), p=[MIXTURE[name] for name in CATEGORIES]))]
+        scene = sample_scene(rng, category)
+        if not held_out(scene):
+            return scene
+
+
+def held_out_scenes(rng: np.random.Generator, category: str, count: int) -> list[Scene]:
+    """Draw scenes of a category that training never saw."""
+    found: list[Scene] = []
+    while len(found) < count:
+        scene = sample_scene(rng, category)
+        if held_out(scene):
+            found.append(scene)
+    return found
+
+
+def to_tensor(pictures: np.ndarray) -> torch.Tensor:
+    """Turn uint8[B, H, W, 3] into float[B, 3, H, W] in [-1, 1]."""
+    return torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def to_pictures(tensor: torch.Tensor) -> np.ndarray:
+    """Turn float[B, 3, H, W] in [-1, 1] into uint8[B, H, W, 3]."""
+    scaled = ((tensor.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    return scaled.permute(0, 2, 3, 1).cpu().numpy()
