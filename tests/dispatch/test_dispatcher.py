@@ -4,8 +4,8 @@ import dataclasses
 
 import numpy as np
 import pytest
-from dispatch.fleets import FLEET, dispatcher, request
 
+from dispatch.fleets import FLEET, dispatcher, request
 from edgegen.core.decision import REJECT, Decision
 from edgegen.core.errors import InputError, UnknownNameError
 from edgegen.core.policy import HostPolicy
@@ -362,10 +362,11 @@ def test_a_policy_may_hold_a_request_only_for_a_while():
         return Decision.hold(state)
 
     made = dispatcher(HostPolicy(hold))
-    assert made.handle(Arrived(request()), 0.0) == []
+    first = only(made.handle(Arrived(request(0)), 0.0))  # nothing is under way: what should it wait for?
+    assert "left it waiting" in first.reason
+    assert made.handle(Arrived(request(1)), 0.0) == []
     assert made.handle(Tick(), HOLD_LIMIT_S / 2) == []
-    start = only(made.handle(Tick(), HOLD_LIMIT_S + 0.1))
-    assert "left it waiting" in start.reason
+    assert "left it waiting" in only(made.handle(Tick(), HOLD_LIMIT_S + 0.1)).reason
 
 
 def test_a_policy_may_refuse_unless_less_is_allowed():

@@ -126,6 +126,8 @@ class Dispatcher:
             rows = [waiting.row for waiting in self._waiting.values()] + [row]
             full = Table.of(self.catalog, rows, self._state(rows, now_s)) if len(rows) > 1 else table
             choice = decider.choose(full).choices[-1]
+            if not choice.refused or request.wish.allow_degrade:
+                choice = self._unheld(full, len(rows) - 1, choice, 0.0)
             option, verdict = choice.option, _verdict(table, choice, decider.name)
         return {**answer, **verdict, "alternatives": table.alternatives(0, option)}
 
@@ -276,7 +278,9 @@ class Dispatcher:
             reason = f"the policy {self.policy_name} refuses it"
             yield self._give_up(request, "infeasible", reason, offer=table.offer(at))
             return
-        choice = self._unheld(table, at, entry, choice, now_s)
+        held_since_s = now_s if entry.held_since_s is None else entry.held_since_s
+        entry.held_since_s = held_since_s if choice.option is None else None
+        choice = self._unheld(table, at, choice, now_s - held_since_s)
         if choice.option is None:
             self._review_s = now_s
             return
@@ -288,13 +292,12 @@ class Dispatcher:
         else:
             self._review_s = min(self._review_s, now_s + table.slack_s(at))
 
-    def _unheld(self, table: Table, at: int, entry: Waiting, choice: Choice, now_s: float) -> Choice:
-        """Let a policy hold a request for a while; afterwards, and instead of a refusal, choose for it."""
-        if choice.option is not None:
-            entry.held_since_s = None
-            return choice
-        entry.held_since_s = now_s if entry.held_since_s is None else entry.held_since_s
-        if not choice.refused and now_s < entry.held_since_s + HOLD_LIMIT_S:
+    def _unheld(self, table: Table, at: int, choice: Choice, held_s: float) -> Choice:
+        """Let a policy hold a request for a while; afterwards, and instead of a refusal, choose for it.
+
+        While nothing is under way only time would change, so there is nothing to wait for.
+        """
+        if choice.option is not None or (not choice.refused and len(self.books) and held_s < HOLD_LIMIT_S):
             return choice
         verb = "refused it" if choice.refused else "left it waiting"
         return builtin_choice(table, at, f"{self.policy_name} {verb}, so the cheapest option was taken")
