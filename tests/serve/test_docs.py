@@ -33,3 +33,10 @@ def test_every_address_is_documented(live_gateway):
 def test_every_field_is_documented(model):
     text = (DOCS / "api.md").read_text()
     assert [name for name in model.model_fields if f"`{name}`" not in text] == []
+
+
+def test_every_metric_is_documented(live_gateway):
+    text = (DOCS / "api.md").read_text()
+    served = httpx.get(f"{live_gateway.url}/metrics").text
+    names = set(re.findall(r"^# TYPE (\S+)", served, flags=re.MULTILINE))
+    assert [name for name in names if not name.endswith("_created") and f"`{name}" not in text] == []

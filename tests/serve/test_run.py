@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from edgegen.core.errors import ConfigError, UnknownNameError
+from edgegen.core.errors import ConfigError, UnknownNameError, WorkerError
 from edgegen.serve.run import in_thread, run_gateway
 
 SCRIPT = """
@@ -91,3 +91,8 @@ def test_the_whole_gateway_fits_into_one_process_for_tests(make_gateway):
     with in_thread(make_gateway(maker="inside")) as live:
         answer = httpx.post(f"{live.url}/v1/images/generations", json={"prompt": "a red circle"})
         assert answer.status_code == 200
+
+
+def test_a_gateway_whose_workers_do_not_start_leaves_nothing_behind(make_gateway):
+    with pytest.raises(WorkerError, match="did not say hello"), in_thread(make_gateway(maker="nonsense")):
+        pass

@@ -7,11 +7,12 @@ import time
 
 import pytest
 
-from edgegen.serve.workers import checks
+from edgegen.core.errors import WorkerError
+from edgegen.serve.workers import checks, client
 from edgegen.serve.workers.client import ProcessWorker
 from edgegen.serve.workers.instant import InstantWorker
 from edgegen.serve.workers.messages import LineError, Pace, decode, encode
-from edgegen.serve.workers.protocol import WorkerGoneError
+from edgegen.serve.workers.protocol import JobError, WorkerGoneError
 
 WORKERS = {
     "instant": lambda: InstantWorker("here"),
@@ -42,6 +43,35 @@ async def test_a_killed_worker_fails_its_job_and_comes_back():
     assert worker.alive
     assert worker.pid != first_pid
     await worker.run(checks.job("after"), lambda progress: None)
+    await worker.close()
+
+
+async def test_a_worker_that_hangs_is_ended_and_replaced(monkeypatch):
+    monkeypatch.setattr(client, "SILENCE_S", 2.0)
+    lost, back = [], asyncio.Event()
+    worker = ProcessWorker("edge", maker="instant")
+    await worker.open(on_lost=lost.append, on_joined=back.set)
+    os.kill(worker.pid, signal.SIGSTOP)
+    async with asyncio.timeout(30):
+        await back.wait()
+    assert lost == ["the worker was silent for 2 s"]
+    await worker.run(checks.job(), lambda progress: None)
+    await worker.close()
+
+
+async def test_a_worker_that_does_not_start_says_so():
+    worker = ProcessWorker("edge", maker="nonsense")
+    with pytest.raises(WorkerError, match="'edge' did not say hello"):
+        await worker.open(on_lost=print, on_joined=print)
+    assert not worker.alive
+    await worker.close()
+
+
+async def test_a_model_that_does_not_exist_is_a_refusal_of_its_loading():
+    worker = ProcessWorker("edge", maker="builtin")
+    await worker.open(on_lost=print, on_joined=print)
+    with pytest.raises(JobError, match="shapes-xxl"):
+        await worker.load("shapes-xxl", pad_s=0.0)
     await worker.close()
 
 

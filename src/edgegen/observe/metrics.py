@@ -42,6 +42,12 @@ class Metrics:
         self.node_energy_j = Counter(
             "edgegen_node_energy_joules", "Taken by servers (declared power x time).", registry=registry
         )
+        self.behind_s = Counter(
+            "edgegen_behind_seconds",
+            "Seconds by which workers were slower than the pace of the machine that they stand for.",
+            ["node"],
+            registry=registry,
+        )
         self.money_usd = Counter("edgegen_money_usd", "Price of the generation.", registry=registry)
         self.queue = Gauge("edgegen_queue", "Pictures that wait, per node.", ["node"], registry=registry)
         self.utilisation = Gauge(

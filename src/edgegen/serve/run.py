@@ -16,6 +16,7 @@ import uvicorn
 from edgegen.config import Config
 from edgegen.core.errors import ConfigError
 from edgegen.dispatch.fleet import Fleet
+from edgegen.observe.logs import set_up
 from edgegen.serve.assembly import Gateway
 from edgegen.serve.auth import check_binding
 from edgegen.serve.compose import Maker, compose, keys_of
@@ -50,6 +51,8 @@ async def serving(
 
     The address comes first: who cannot have it leaves the journal of whoever has it alone.
     """
+    if not structlog.is_configured():  # as a library: say only what somebody should look at, and on the error stream
+        set_up("warning")
     sock, runtime = _bind(host, port), None
     try:
         gateway = make()

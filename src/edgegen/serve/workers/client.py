@@ -82,7 +82,6 @@ class ProcessWorker(AbstractWorker):
         self._jobs: dict[str, tuple[asyncio.Future[Report], OnProgress]] = {}
         self._loads: dict[str, list[asyncio.Future[float]]] = {}
         self._backoff_s = FIRST_BACKOFF_S
-        self._heard_s = 0.0
         self._on_lost: Callable[[str], None] = lambda reason: None
         self._on_joined: Callable[[], None] = lambda: None
 
@@ -138,20 +137,21 @@ class ProcessWorker(AbstractWorker):
         return self._process.popen.pid if self._process else None
 
     async def _connect(self) -> asyncio.StreamReader:
+        """Start a process and wait for its hello. **Raises** `WorkerError`."""
         self._process = _Process.spawn(self._arguments)
+        reader, writer = await asyncio.open_unix_connection(sock=self._process.sock, limit=MAX_TO_GATEWAY_BYTES)
         try:
-            reader, writer = await asyncio.open_unix_connection(sock=self._process.sock, limit=MAX_TO_GATEWAY_BYTES)
             async with asyncio.timeout(HELLO_TIMEOUT_S):
                 hello = await _next(reader)
+            if hello.get("type") != "hello" or hello.get("protocol") != PROTOCOL:
+                raise LineError(f"it speaks another protocol: {hello}")
         except BaseException as error:
+            writer.close()
             self._drop("it did not start")
-            if isinstance(error, (TimeoutError, EOFError, LineError)):
+            if isinstance(error, (TimeoutError, EOFError, ConnectionError, LineError)):
                 raise WorkerError(f"the worker of node {self.node!r} did not say hello: {error}") from error
             raise
-        if hello.get("type") != "hello" or hello.get("protocol") != PROTOCOL:
-            self._drop("it speaks another protocol")
-            raise WorkerError(f"the worker of node {self.node!r} speaks another protocol: {hello}")
-        self._writer, self._heard_s = writer, time.monotonic()
+        self._writer = writer
         return reader
 
     async def _keep(self, reader: asyncio.StreamReader) -> None:
