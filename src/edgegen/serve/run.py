@@ -61,6 +61,7 @@ async def serving(
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,
             timeout_graceful_shutdown=HTTP_GRACE_S,
         )
         server = uvicorn.Server(settings)
