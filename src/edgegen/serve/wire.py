@@ -36,8 +36,12 @@ class AbstractExtension(BaseModel):
 
     model_config = STRICT
 
-    deadline_ms: float | None = Field(default=None, gt=0, le=3.6e6, description="From arrival to the picture on the device.")
-    min_quality: float | None = Field(default=None, ge=0, le=1, description="Probability that all attributes are right.")
+    deadline_ms: float | None = Field(
+        default=None, gt=0, le=3.6e6, description="From arrival to the picture on the device."
+    )
+    min_quality: float | None = Field(
+        default=None, ge=0, le=1, description="Probability that all attributes are right."
+    )
     max_energy_j: float | None = Field(default=None, ge=0, description="From the battery of the device that asks.")
     max_cost_usd: float | None = Field(default=None, ge=0)
     steps: Literal["auto"] | Annotated[int, Field(ge=1, le=1000)] = "auto"
