@@ -1,9 +1,9 @@
-"""What the documents tell people to type is typed here: commands run, the README's requests are sent to a real gateway."""
+"""What the documents tell people to type is typed here and run.
+
+What they tell people to send to a gateway is sent in tests/serve/test_front_page.py."""
 
 import re
 import shlex
-import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -23,7 +23,6 @@ LONG = (
     "bench",
 )  # run until stopped, or for minutes
 NEEDS_A_RECORDING = ("journal",)  # about a request of one's own gateway; tests/cli and tests/dispatch run them
-README_ADDRESS = "127.0.0.1:8000"
 
 
 def blocks(path: Path, language: str) -> list[str]:
@@ -84,20 +83,3 @@ def test_every_command_is_documented():
     text = (ROOT / "docs" / "command-line.md").read_text()
     missing = [name for name in group().commands if f"`edgegen {name}`" not in text]
     assert missing == []
-
-
-@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-def test_the_request_of_the_front_page_is_answered(live_gateway):
-    (block,) = [b for b in blocks(ROOT / "README.md", "bash") if b.startswith("curl")]
-    script = block.replace(f"http://{README_ADDRESS}", live_gateway.url)
-    assert live_gateway.url in script
-    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=60, check=True)
-    assert '"b64_json"' in done.stdout, done.stdout[:500]
-
-
-def test_the_client_of_the_front_page_gets_a_picture_and_a_reason(live_gateway, capsys):
-    (block,) = blocks(ROOT / "README.md", "python")
-    script = block.replace(f"http://{README_ADDRESS}", live_gateway.url)
-    assert live_gateway.url in script
-    exec(compile(script, "README.md", "exec"), {})
-    assert "shapes-" in capsys.readouterr().out

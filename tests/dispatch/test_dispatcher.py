@@ -273,6 +273,16 @@ def test_a_failed_request_is_tried_elsewhere_and_never_again_where_it_failed():
     assert (last.code, "attempt 3" in last.reason, "out of memory" in last.reason) == ("failed", True, True)
 
 
+def test_three_attempts_are_enough_even_where_more_nodes_could_try():
+    more = [dataclasses.replace(FLEET.nodes[2], name=f"edge-{number}") for number in range(4)]
+    made = dispatcher(fleet=dataclasses.replace(FLEET, nodes=(*FLEET.nodes, *more)))
+    commands = made.handle(Arrived(request()), 0.0)
+    for attempt in range(1, MAX_ATTEMPTS + 1):
+        assert only(commands).attempt == attempt
+        commands = made.handle(Failed("r0", "out of memory", retry=True), 0.1 * attempt)
+    assert only(commands).code == "failed"
+
+
 def test_what_would_fail_anywhere_is_not_tried_again():
     made = dispatcher()
     made.handle(Arrived(request()), 0.0)

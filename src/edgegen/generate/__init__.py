@@ -1,0 +1,1 @@
+"""Making pictures: grammar, samplers, the step-level engine, its backends, and the judge."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import shutil
 from pathlib import Path
 from typing import Any
 
-from edgegen.core.errors import EdgegenError
+from edgegen.core.errors import EdgegenError, UnknownNameError
 
 WEIGHTS = Path(__file__).parent / "weights"
 NAMES = ("shapes-s", "shapes-m", "shapes-l")
@@ -18,8 +17,8 @@ DEFAULT_STEPS = 16
 SHARED_FOLDERS = ("vae", "tokenizer", "scheduler")
 
 
-class UnknownModel(EdgegenError):
-    """A name that is none of the built-in models."""
+class MissingWeights(EdgegenError):
+    """A built-in model whose weights are not in this installation."""
 
 
 def names() -> tuple[str, ...]:
@@ -30,9 +29,7 @@ def names() -> tuple[str, ...]:
 def folder(name: str) -> Path:
     """Give the folder with a model's weights."""
     if name not in NAMES:
-        close = difflib.get_close_matches(name, NAMES, n=1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise UnknownModel(f"no built-in model named {name!r}{hint} (there are {', '.join(NAMES)})")
+        raise UnknownNameError("built-in model", name, NAMES, param="model")
     return WEIGHTS / name
 
 
@@ -40,7 +37,7 @@ def card(name: str) -> dict[str, Any]:
     """Give what is known about a model: parameters, bytes, guidance, training, measured quality."""
     path = folder(name) / "card.json"
     if not path.is_file():
-        raise UnknownModel(f"{name} has no weights here; make them with: edgegen builtin train --out DIR")
+        raise MissingWeights(f"{name} has no weights here; make them with: edgegen builtin train --out DIR")
     return json.loads(path.read_text())
 
 

@@ -13,13 +13,13 @@ from typing import Protocol
 
 import numpy as np
 
-from edgegen.core.errors import EdgegenError
+from edgegen.core.errors import InputError
 from edgegen.generate.samplers import SamplerState, advance
 
 NO_GUIDANCE = 1.0
 
 
-class EngineError(EdgegenError):
+class EngineError(InputError):
     """A request that the engine cannot take or does not have."""
 
 
@@ -102,15 +102,15 @@ class Engine:
         latent = np.random.default_rng(request.seed).standard_normal(self._backend.latent_shape, np.float32)
         self._rows[request.id] = _Row(request, state, latent, text)
 
-    def cancel(self, id: str) -> bool:
-        """Drop a request before its next step; tell whether it was there."""
-        return self._rows.pop(id, None) is not None
+    def cancel(self, name: str) -> bool:
+        """Drop a request, by its id, before its next step; tell whether it was there."""
+        return self._rows.pop(name, None) is not None
 
-    def preview(self, id: str) -> np.ndarray:
+    def preview(self, name: str) -> np.ndarray:
         """Decode what a request's picture looks like so far, uint8[side, side, 3]."""
-        row = self._rows.get(id)
+        row = self._rows.get(name)
         if row is None:
-            raise EngineError(f"no request {id!r} is running")
+            raise EngineError(f"no request {name!r} is running")
         guess = row.latent if row.clean is None else row.clean
         return self._backend.decode(guess[None])[0]
 
@@ -128,8 +128,8 @@ class Engine:
         done = [row for row in rows if row.state.finished]
         pictures = self._backend.decode(np.stack([row.latent for row in done])) if done else ()
         finished = {row.request.id: picture for row, picture in zip(done, pictures, strict=True)}
-        for id in finished:
-            del self._rows[id]
+        for name in finished:
+            del self._rows[name]
         seconds = time.perf_counter() - began
         return [_event(row, seconds, finished) for row in rows]
 
@@ -148,5 +148,5 @@ class Engine:
 
 
 def _event(row: _Row, seconds: float, finished: dict[str, np.ndarray]) -> StepEvent:
-    id = row.request.id
-    return StepEvent(id, row.state.done, row.state.steps, seconds, id in finished, finished.get(id))
+    name = row.request.id
+    return StepEvent(name, row.state.done, row.state.steps, seconds, name in finished, finished.get(name))

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgegen.core.errors import EdgegenError
+from edgegen.core.errors import InputError
 from edgegen.generate.words import (
     BACKGROUNDS,
     CATEGORIES,
@@ -38,7 +38,10 @@ HELD_OUT_ONE_IN = 8
 EXAMPLES: dict[str, tuple[str, ...]] = {
     "basic": ("a red circle", "a yellow triangle", "an orange cross"),
     "detail": ("a small red circle on a black background", "a large purple square on a white background"),
-    "relation": ("a red circle left of a blue square", "a small green cross above a yellow circle on a navy background"),
+    "relation": (
+        "a red circle left of a blue square",
+        "a small green cross above a yellow circle on a navy background",
+    ),
     "complex": (
         "a red circle left of a blue square, both above a green cross",
         "a yellow cross above a purple circle, both right of a red triangle on a gray background",
@@ -46,13 +49,13 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
 }
 
 
-class PromptError(EdgegenError):
+class PromptError(InputError):
     """A prompt that the built-in models cannot draw, with the words that they know."""
 
     def __init__(self, message: str, *, unknown: tuple[str, ...] = ()) -> None:
+        super().__init__(message, param="prompt")
         self.unknown = unknown
         self.known = WORDS
-        Exception.__init__(self, message)
 
 
 @dataclass(frozen=True)

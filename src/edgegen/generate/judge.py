@@ -85,7 +85,9 @@ class Judge:
         for start in range(0, len(pictures), CHUNK):
             planes = pictures[start : start + CHUNK].transpose(0, 3, 1, 2).astype(np.float32) / 127.5 - 1
             maps, ground = self._session.run(None, {"picture": planes})
-            out += [(_objects(one), list(BACKGROUNDS)[int(best)]) for one, best in zip(maps, ground.argmax(1))]
+            out += [
+                (_objects(one), list(BACKGROUNDS)[int(best)]) for one, best in zip(maps, ground.argmax(1), strict=True)
+            ]
         return out
 
 
@@ -141,7 +143,7 @@ def _objects(maps: np.ndarray) -> list[Seen]:
         x = (column + (weight @ np.tile([-1, 0, 1], 3)) / weight.sum() + 0.5) * CELL
         shape, colour, size = (
             kind[int(maps[low:high, row, column].argmax())]
-            for kind, low, high in zip(kinds, edges, edges[1:], strict=False)
+            for kind, (low, high) in zip(kinds, itertools.pairwise(edges), strict=True)
         )
         seen.append(Seen(float(x), float(y), shape, colour, str(size)))
     return seen

@@ -15,16 +15,12 @@ from typing import Any
 
 import numpy as np
 
-from edgegen.core.errors import EdgegenError
+from edgegen.core.errors import InputError, UnknownNameError
 
 TRAIN_TIMESTEPS = 1000
 MAX_BETA = 0.999
 SAMPLERS = ("ddim", "dpmpp")
 MAX_STEPS = 100
-
-
-class SamplerError(EdgegenError):
-    """A sampler or a number of steps that does not exist."""
 
 
 def cosine_alphas() -> np.ndarray:
@@ -40,7 +36,7 @@ ALPHAS = cosine_alphas()
 def timesteps(steps: int) -> np.ndarray:
     """Timesteps int[steps] from noisy to clean, evenly spaced and ending (trailing) at the noisiest."""
     if not 1 <= steps <= MAX_STEPS:
-        raise SamplerError(f"steps must be from 1 to {MAX_STEPS}, got {steps}")
+        raise InputError(f"steps must be from 1 to {MAX_STEPS}, got {steps}", param="steps")
     spaced = np.arange(TRAIN_TIMESTEPS, 0, -TRAIN_TIMESTEPS / steps)
     return np.round(spaced).astype(int) - 1
 
@@ -58,7 +54,7 @@ class SamplerState:
     def start(sampler: str, steps: int) -> SamplerState:
         """Begin; unknown names and impossible numbers of steps are refused."""
         if sampler not in SAMPLERS:
-            raise SamplerError(f"no sampler named {sampler!r}; there are {', '.join(SAMPLERS)}")
+            raise UnknownNameError("sampler", sampler, SAMPLERS, param="sampler")
         timesteps(steps)
         return SamplerState(sampler, steps)
 

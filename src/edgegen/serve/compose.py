@@ -67,10 +67,4 @@ def keys_of(config: Config) -> Keys:
 
 
 def _journal(path: str | Path | None, header: Header, *, fsync: bool) -> AbstractJournal:
-    """Open a journal; the one that an earlier run left at the same place is kept beside it."""
-    if not path:
-        return NoJournal()
-    place = Path(path)
-    if place.is_file():
-        place.replace(place.with_name(f"{place.stem}.previous{place.suffix}"))
-    return FileJournal(place, header, fsync=fsync)
+    return FileJournal(path, header, fsync=fsync) if path else NoJournal()

@@ -89,7 +89,9 @@ def fit(
     networks.text.to(device)  # type: ignore[arg-type]
     both = networks.module()
     average = Average(both, 0.999)
-    optimiser = torch.optim.AdamW(both.parameters(), lr=budget.peak_rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
+    optimiser = torch.optim.AdamW(
+        both.parameters(), lr=budget.peak_rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True
+    )
     feed = _Feed(size.name, folder / "pool", autoencoder, budget.batch, shards(steps_scale))
 
     def advance(step: int) -> dict[str, float]:

@@ -52,7 +52,7 @@ AUTOENCODER_DECODER_BLOCKS = (3, 2, 1, 0)
 # The second phase starts the cosine anew; with less noise on the latents its decoder learns the fine details.
 AUTOENCODER_PHASES = (
     Phase("autoencoder", Budget(steps=4000, batch=32, peak_rate=2e-3), crops=0.75, noise=0.3),
-    Phase("autoencoder-2", Budget(steps=5000, batch=32, peak_rate=2e-3), crops=0.8, noise=0.2),
+    Phase("autoencoder-2", Budget(steps=3000, batch=32, peak_rate=2e-3), crops=0.8, noise=0.2),
 )
 
 TEXT_HEADS = 2

@@ -32,6 +32,7 @@ def stages(size: str) -> tuple[str, ...]:
 def run(out: Path, size: str, steps_scale: float, *, resume: bool, progress: Progress) -> None:
     """Train what was asked for into a folder and export it."""
     from edgegen.train import export
+    from edgegen.train.ship import ship
 
     if steps_scale <= 0:
         raise TrainError(f"steps scale must be > 0, got {steps_scale}")
@@ -54,3 +55,5 @@ def run(out: Path, size: str, steps_scale: float, *, resume: bool, progress: Pro
     made = [diffusion.fit(shape, out, network, steps_scale, progress) for shape in shapes]
     for shape, networks in zip(shapes, made, strict=True):
         export.model(shape, networks, network, out / shape.name)
+    if size == "all":
+        ship(out, out / "weights", progress)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 from transformers import CLIPTokenizer
@@ -42,7 +43,7 @@ def _byte_pairs(words: tuple[str, ...]) -> tuple[dict[str, int], list[tuple[str,
     symbols = [*letters, *(f"{letter}</w>" for letter in letters)]
     merges: list[tuple[str, str]] = []
     while any(len(parts) > 1 for parts in split.values()):
-        pairs = Counter(pair for parts in split.values() for pair in zip(parts, parts[1:], strict=False))
+        pairs = Counter(pair for parts in split.values() for pair in pairwise(parts))
         best = max(sorted(pairs), key=lambda pair: pairs[pair])
         merges.append(best)
         split = {word: _merged(parts, best) for word, parts in split.items()}

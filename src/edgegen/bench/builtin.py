@@ -1,0 +1,170 @@
+"""The bars of the built-in models: how often every attribute is right, how fast a step is, how good the judge is."""
+
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from edgegen.core.result import Bar, wilson
+
+NAME = "builtin"
+SUMMARY = "the built-in models on 400 held-out captions: attributes right, seconds per step, the judge itself, bytes"
+PER_CATEGORY = 100
+SEED = 11
+FULL_STEPS = 16
+FEW_STEPS = (1, 2, 4)
+GOALS = {"basic": 0.90, "detail": 0.90, "relation": 0.75}
+JUDGE_GOAL = 0.99
+SPEED_GOAL = 4.0
+SIZE_GOAL_MB = 24.0
+TIMED_STEPS = 200
+
+
+def run(progress: Callable[[str], None]) -> list[Bar]:
+    """Measure everything; takes a few minutes on one core."""
+    from edgegen.generate.grammar import CATEGORIES
+    from edgegen.generate.show import held_out_scenes
+
+    scenes = [scene for category in CATEGORIES for scene in held_out_scenes(category, PER_CATEGORY, SEED)]
+    progress("the judge on drawn pictures")
+    bars = judge_bars(scenes)
+    progress("seconds per step")
+    bars += speed_bars()
+    for name in ("shapes-l", "shapes-m", "shapes-s"):
+        for steps in (FULL_STEPS, *FEW_STEPS):
+            progress(f"{name}, {steps} steps")
+            bars += quality_bars(name, steps, scenes)
+    return [*bars, size_bar()]
+
+
+def quality_bars(name: str, steps: int, scenes: Sequence) -> list[Bar]:
+    """Share of pictures with every attribute right, per category; only the large model at full steps has goals."""
+    from edgegen.generate.grammar import CATEGORIES
+
+    verdicts = generate_and_judge(name, steps, scenes)
+    bars = []
+    for category in CATEGORIES:
+        right = [v.all_right for v, scene in zip(verdicts, scenes, strict=True) if scene.category == category]
+        interval = dict(zip(("low", "high"), wilson(sum(right), len(right)), strict=True))
+        label, share = f"{name}, {steps} steps, {category}: all attributes right", float(np.mean(right))
+        goal = GOALS.get(category) if (name, steps) == ("shapes-l", FULL_STEPS) else None
+        if goal is None:
+            bars.append(Bar.report(label, share, n=len(right), **interval))
+        else:
+            bars.append(Bar.at_least(label, share, goal, n=len(right), **interval))
+    return bars
+
+
+def generate_and_judge(name: str, steps: int, scenes: Sequence, sampler: str = "ddim") -> list:
+    """Make one picture per scene and judge it."""
+    from edgegen.generate import builtin
+    from edgegen.generate.backends.onnx import OnnxBackend
+    from edgegen.generate.judge import Judge
+    from edgegen.generate.show import run as make
+
+    pictures = make(
+        OnnxBackend(builtin.folder(name)),
+        [scene.caption() for scene in scenes],
+        steps=steps,
+        seeds=range(len(scenes)),
+        guidance=builtin.guidance(name),
+        sampler=sampler,
+    )
+    return Judge.load()(pictures, scenes)
+
+
+def judge_bars(scenes: Sequence) -> list[Bar]:
+    """Accuracy of the judge per kind of attribute on drawn pictures, and on captions with one attribute changed."""
+    from edgegen.generate.judge import Judge
+    from edgegen.generate.pictures import draw_batch
+
+    judge, rng = Judge.load(), np.random.default_rng(SEED)
+    right: dict[str, list[bool]] = {}
+    pictures = draw_batch(scenes, rng)
+    for verdict in judge(pictures, scenes):
+        for name, ok in verdict.attributes.items():
+            right.setdefault(name.split()[0], []).append(ok)
+    wrong: dict[str, list[bool]] = {}
+    pairs = [(kind, other, at) for at, scene in enumerate(scenes) for kind, other in spoilt(scene, rng)]
+    verdicts = judge(pictures[[at for _, _, at in pairs]], [other for _, other, _ in pairs])
+    for (kind, _, _), verdict in zip(pairs, verdicts, strict=True):
+        wrong.setdefault(kind, []).append(not verdict.all_right)
+    return [
+        *(_rate(f"judge, {name} accepted when right", found) for name, found in right.items()),
+        *(_rate(f"judge, {name} refused when wrong", found) for name, found in wrong.items()),
+    ]
+
+
+def _rate(label: str, found: list[bool]) -> Bar:
+    low, high = wilson(sum(found), len(found))
+    return Bar.at_least(label, float(np.mean(found)), JUDGE_GOAL, n=len(found), low=low, high=high)
+
+
+def spoilt(scene, rng: np.random.Generator) -> list[tuple[str, object]]:
+    """Scenes that differ from this one in one attribute, each with the attribute's kind."""
+    from dataclasses import replace
+
+    from edgegen.generate.words import BACKGROUNDS, COLOURS, SHAPES, SIZES
+
+    at = int(rng.integers(len(scene.items)))
+    item = scene.items[at]
+
+    def with_item(**changes: str):
+        items = (*scene.items[:at], replace(item, **changes), *scene.items[at + 1 :])
+        return replace(scene, items=items)
+
+    out = [
+        ("colour", with_item(colour=_other(rng, COLOURS, item.colour))),
+        ("shape", with_item(shape=_other(rng, SHAPES, item.shape))),
+    ]
+    if item.size:
+        out.append(("size", with_item(size=_other(rng, SIZES, item.size))))
+    if scene.background:
+        out.append(("background", replace(scene, background=_other(rng, BACKGROUNDS, scene.background))))
+    opposite = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
+    if scene.relation:
+        out.append(("relation", replace(scene, relation=opposite[scene.relation])))
+    if scene.group:
+        out.append(("relation", replace(scene, group=opposite[scene.group])))
+        out.append(("count", replace(scene, items=scene.items[:2], group=None)))
+    return out
+
+
+def _other(rng: np.random.Generator, options, said: str) -> str:
+    rest = [option for option in options if option != said]
+    return rest[int(rng.integers(len(rest)))]
+
+
+def speed_bars() -> list[Bar]:
+    """Milliseconds per forward pass at batch 1, sizes taking turns so that a busy machine hurts all alike."""
+    from edgegen.generate import builtin
+    from edgegen.generate.backends.onnx import OnnxBackend
+
+    backends = {name: OnnxBackend(builtin.folder(name)) for name in builtin.names()}
+    feeds = {name: _feed(backend, 1) for name, backend in backends.items()}
+    times: dict[str, list[float]] = {name: [] for name in backends}
+    for _ in range(TIMED_STEPS):
+        for name, backend in backends.items():
+            began = time.perf_counter()
+            backend.denoise(*feeds[name])
+            times[name].append(time.perf_counter() - began)
+    middle = {name: float(np.median(found)) for name, found in times.items()}
+    bars = [Bar.report(f"{name}: one step, batch 1", 1e3 * middle[name], unit="ms", n=TIMED_STEPS) for name in middle]
+    ratio = middle["shapes-l"] / middle["shapes-s"]
+    return [
+        *bars,
+        Bar.at_least("shapes-s is faster per step than shapes-l", ratio, SPEED_GOAL, unit="x", n=TIMED_STEPS),
+    ]
+
+
+def _feed(backend, batch: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    latents = np.random.default_rng(SEED).standard_normal((batch, *backend.latent_shape), np.float32)
+    return latents, np.full(batch, 500), backend.encode(["a red circle"] * batch)
+
+
+def size_bar() -> Bar:
+    """Megabytes of everything shipped: safetensors, ONNX, judge."""
+    from edgegen.generate.builtin import WEIGHTS
+
+    total = sum(file.stat().st_size for file in WEIGHTS.rglob("*") if file.is_file())
+    return Bar.at_most("everything shipped", total / 1e6, SIZE_GOAL_MB, unit="MB")

@@ -1,0 +1,93 @@
+"""Make pictures with a model from start to end, and lay them out for people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from edgegen.core.errors import InputError
+from edgegen.generate import builtin
+from edgegen.generate.backends.onnx import OnnxBackend
+from edgegen.generate.engine import NO_GUIDANCE, Backend, Engine, EngineRequest
+from edgegen.generate.grammar import CATEGORIES, Scene, held_out, sample_scene
+
+MAX_BATCH = 8
+SCALE = 2
+LABEL = 14  # pixels of a line of text
+
+
+def model_guidance(folder: Path) -> float:
+    """Read the strength of guidance from a model's card; 1, which is none, without a card."""
+    card = folder / "card.json"
+    return float(json.loads(card.read_text())["guidance"]) if card.is_file() else NO_GUIDANCE
+
+
+def make(folder: Path, prompts: Sequence[str], *, steps: int, seeds: Sequence[int]) -> np.ndarray:
+    """Generate pictures uint8[B, side, side, 3] for prompts, with the model's own guidance."""
+    return run(OnnxBackend(folder), prompts, steps=steps, seeds=seeds, guidance=model_guidance(folder))
+
+
+def run(
+    backend: Backend,
+    prompts: Sequence[str],
+    *,
+    steps: int,
+    seeds: Sequence[int],
+    guidance: float,
+    sampler: str = "ddim",
+) -> np.ndarray:
+    """Generate pictures uint8[B, side, side, 3] on an open model."""
+    engine = Engine(backend, MAX_BATCH)
+    for number, (prompt, seed) in enumerate(zip(prompts, seeds, strict=True)):
+        engine.submit(EngineRequest(str(number), prompt, steps, seed, sampler, guidance))
+    pictures: dict[int, np.ndarray] = {}
+    while len(engine):
+        pictures |= {int(event.id): event.picture for event in engine.step() if event.picture is not None}
+    return np.stack([pictures[number] for number in range(len(prompts))])
+
+
+def held_out_scenes(category: str, count: int, seed: int) -> list[Scene]:
+    """Draw scenes of a category whose captions were never trained on."""
+    rng = np.random.default_rng([seed, CATEGORIES.index(category)])
+    scenes: list[Scene] = []
+    while len(scenes) < count:
+        scene = sample_scene(rng, category)
+        if held_out(scene):
+            scenes.append(scene)
+    return scenes
+
+
+def load_picture(file: Path) -> np.ndarray:
+    """Read a picture as uint8[64, 64, 3], scaling a larger one down."""
+    try:
+        picture = Image.open(file).convert("RGB")
+    except OSError as error:
+        raise InputError(f"{file} is not a picture that can be read: {error}") from error
+    if picture.width != picture.height or picture.width < builtin.SIDE:
+        raise InputError(f"the judge takes square pictures of {builtin.SIDE} pixels or more, got {picture.size}")
+    return np.asarray(picture.resize((builtin.SIDE, builtin.SIDE), Image.Resampling.BOX))
+
+
+def contact_sheet(steps: Sequence[int], seed: int = 0, per_category: int = 2) -> Image.Image:
+    """Lay out steps (across) x sizes and captions (down); every row is one caption and one seed."""
+    scenes = [scene for category in CATEGORIES for scene in held_out_scenes(category, per_category, seed)]
+    captions = [scene.caption() for scene in scenes]
+    side, names = builtin.SIDE * SCALE, builtin.names()
+    width = len(names) * len(steps) * side
+    sheet = Image.new("RGB", (width, LABEL + len(captions) * (side + LABEL)), "white")
+    pen = ImageDraw.Draw(sheet)
+    for column, name in enumerate(names):
+        for at, count in enumerate(steps):
+            x = (column * len(steps) + at) * side
+            pen.text((x + 2, 1), f"{name}, {count} step{'s' if count > 1 else ''}", fill="black")
+            pictures = make(builtin.folder(name), captions, steps=count, seeds=range(seed, seed + len(captions)))
+            for row, picture in enumerate(pictures):
+                big = Image.fromarray(picture).resize((side, side), Image.Resampling.NEAREST)
+                sheet.paste(big, (x, LABEL + row * (side + LABEL) + LABEL))
+    for row, caption in enumerate(captions):
+        pen.text((2, LABEL + row * (side + LABEL) + 1), f"{scenes[row].category}: {caption}", fill="black")
+    return sheet

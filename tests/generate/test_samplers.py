@@ -1,0 +1,137 @@
+"""Samplers against theory (a Gaussian, whose best denoiser is known) and against diffusers."""
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+
+from edgegen.core.errors import InputError, UnknownNameError
+from edgegen.generate.samplers import ALPHAS, MAX_STEPS, SAMPLERS, SamplerState, advance, split, timesteps
+
+
+def gaussian_v(latents, timestep, mean, spread):
+    """Best v-prediction when clean latents are N(mean, spread^2): linear in the latent."""
+    alpha = ALPHAS[timestep]
+    signal, noise = np.sqrt(alpha), np.sqrt(1 - alpha)
+    variance = alpha * spread**2 + noise**2
+    clean = mean + signal * spread**2 / variance * (latents - signal * mean)
+    return ((signal * latents - clean) / noise).astype(np.float32)
+
+
+def run(sampler, steps, start, predict):
+    states = [SamplerState.start(sampler, steps)] * len(start)
+    latents = start
+    while not states[0].finished:
+        guess = predict(latents, states[0].timestep)
+        latents, _, states = advance(latents, guess, states)
+    return latents
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("steps", [1, 2, 3, 5, 16, MAX_STEPS])
+def test_a_point_is_hit_exactly_in_any_number_of_steps(sampler, steps):
+    start = np.random.default_rng(0).standard_normal((4, 2, 3, 3), np.float32)
+    found = run(sampler, steps, start, lambda x, t: gaussian_v(x, t, 0.7, 0.0))
+    np.testing.assert_allclose(found, 0.7, atol=2e-3)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_with_many_steps_noise_becomes_the_gaussian(sampler):
+    start = np.random.default_rng(1).standard_normal((2, 4, 8, 8), np.float32)
+    found = run(sampler, MAX_STEPS, start, lambda x, t: gaussian_v(x, t, 1.5, 0.4))
+    np.testing.assert_allclose(found, 1.5 + 0.4 * start, atol=0.05)  # the flow of a Gaussian scales and shifts
+
+
+def test_ddim_matches_its_closed_form_on_a_gaussian():
+    """A step maps (x - signal mean) to a multiple of itself; the product of the multiples is known."""
+    mean, spread, steps = -0.8, 0.5, 7
+    start = np.random.default_rng(2).standard_normal((1, 2, 4, 4), np.float32)
+    grid = [*timesteps(steps), None]
+    deviation = start.astype(float) - np.sqrt(ALPHAS[grid[0]]) * mean
+    for now, then in itertools.pairwise(grid):
+        a, b = ALPHAS[now], 1.0 if then is None else ALPHAS[then]
+        to_clean = np.sqrt(a) * spread**2 / (a * spread**2 + 1 - a)
+        to_noise = (1 - np.sqrt(a) * to_clean) / np.sqrt(1 - a)
+        deviation = (np.sqrt(b) * to_clean + np.sqrt(1 - b) * to_noise) * deviation
+    found = run("ddim", steps, start, lambda x, t: gaussian_v(x, t, mean, spread))
+    np.testing.assert_allclose(found, mean + deviation, atol=1e-4)
+
+
+def test_the_second_order_sampler_is_closer_with_few_steps():
+    start = np.random.default_rng(3).standard_normal((2, 4, 8, 8), np.float32)
+    truth = 0.3 + 0.6 * start
+    error = {
+        sampler: np.abs(run(sampler, 10, start, lambda x, t: gaussian_v(x, t, 0.3, 0.6)) - truth).mean()
+        for sampler in SAMPLERS
+    }
+    assert error["dpmpp"] < 0.6 * error["ddim"]
+
+
+def test_rows_with_different_schedules_do_not_touch_each_other():
+    rng = np.random.default_rng(4)
+    latents, guess = rng.standard_normal((2, 3, 2, 4, 4), np.float32)
+    states = [SamplerState.start("ddim", 4), SamplerState.start("dpmpp", 9), SamplerState("dpmpp", 5, 2, latents[0])]
+    together, clean, after = advance(latents, guess, states)
+    for row, state in enumerate(states):
+        alone, alone_clean, alone_after = advance(latents[row : row + 1], guess[row : row + 1], [state])
+        assert (together[row] == alone[0]).all()
+        assert (clean[row] == alone_clean[0]).all()
+        assert after[row].done == alone_after[0].done == state.done + 1
+
+
+def test_a_state_survives_json():
+    state = SamplerState("dpmpp", 6, 3, np.random.default_rng(0).standard_normal((2, 4, 4), np.float32))
+    back = SamplerState.from_dict(json.loads(json.dumps(state.to_dict())))
+    assert (back.sampler, back.steps, back.done) == ("dpmpp", 6, 3)
+    assert (back.previous == state.previous).all()
+    assert SamplerState.from_dict(SamplerState.start("ddim", 2).to_dict()) == SamplerState("ddim", 2)
+
+
+def test_split_inverts_the_definition_of_v():
+    clean, noise = np.random.default_rng(5).standard_normal((2, 2, 4, 4))
+    for timestep in (0, 10, 500, 998):
+        a = ALPHAS[timestep]
+        noisy, v = np.sqrt(a) * clean + np.sqrt(1 - a) * noise, np.sqrt(a) * noise - np.sqrt(1 - a) * clean
+        found = split(noisy, v, timestep)
+        np.testing.assert_allclose(found[0], clean, atol=1e-5)
+        np.testing.assert_allclose(found[1], noise, atol=1e-5)
+
+
+def test_what_does_not_exist_is_refused():
+    with pytest.raises(UnknownNameError, match="did you mean 'ddim'"):
+        SamplerState.start("dim", 4)
+    for steps in (0, -1, MAX_STEPS + 1):
+        with pytest.raises(InputError, match="steps must be from 1"):
+            SamplerState.start("ddim", steps)
+
+
+@pytest.mark.torch
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # diffusers reads torch tensors in numpy's old way
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("steps", [1, 2, 4, 7, 16, 50])
+def test_samplers_equal_those_of_diffusers(sampler, steps):
+    import torch
+    from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
+
+    settings = {
+        "beta_schedule": "squaredcos_cap_v2",
+        "prediction_type": "v_prediction",
+        "timestep_spacing": "trailing",
+        "num_train_timesteps": 1000,
+    }
+    if sampler == "ddim":
+        theirs = DDIMScheduler(clip_sample=False, steps_offset=1, **settings)
+    else:
+        theirs = DPMSolverMultistepScheduler(
+            algorithm_type="dpmsolver++", final_sigmas_type="zero", lower_order_final=True, **settings
+        )
+    theirs.set_timesteps(steps)
+    assert theirs.timesteps.tolist() == timesteps(steps).tolist()
+    start = np.random.default_rng(6).standard_normal((2, 4, 4, 4), np.float32)
+    expected = torch.from_numpy(start)
+    for timestep in theirs.timesteps:
+        guess = torch.from_numpy(gaussian_v(expected.numpy(), int(timestep), 0.3, 0.6))
+        expected = theirs.step(guess, timestep, expected).prev_sample
+    found = run(sampler, steps, start, lambda x, t: gaussian_v(x, t, 0.3, 0.6))
+    np.testing.assert_allclose(found, expected.numpy(), atol=2e-3)
