@@ -1,6 +1,7 @@
 """Measuring a model: with a subject whose times, memory and quality are known, the profile says what is true."""
 
 import dataclasses
+import time
 
 import numpy as np
 import pytest
@@ -170,6 +171,7 @@ def test_a_model_that_fails_to_load_says_why(opener):
         ({"steps": (4, 2)}, r"rising order, got \[4, 2\]"),
         ({"batches": (0, 1)}, "batches must be counts >= 1"),
         ({"batches": (1,)}, "at least two sizes"),
+        ({"clock": "sun"}, "clock must be one of wall, processor, got 'sun'"),
         ({"repeats": 98}, "repeats must be at most 97"),
         ({"repeats": 0}, "repeats must be >= 1, got 0"),
         ({"captions_per_category": 0}, "captions_per_category must be >= 1"),
@@ -231,6 +233,25 @@ def test_works_take_turns_after_one_unmeasured_call():
     assert "".join(order) == "ab" + "ab" * 3
     assert times.spreads[1].n == 3
     assert 0 <= times.own_share <= 1
+
+
+def test_the_processor_clock_does_not_count_waiting():
+    def wait_and_work():
+        time.sleep(0.02)
+        sum(range(200_000))
+
+    wall = take_turns({1: wait_and_work}, 5).spreads[1].median_s
+    own = take_turns({1: wait_and_work}, 5, clock="processor").spreads[1].median_s
+    assert own > 0
+    assert wall - own > 0.015
+
+
+def test_the_profile_says_which_clock_it_was(tmp_path, opener):
+    plan = dataclasses.replace(PLAN, steps=(1,), captions_per_category=2, cold_starts=1, clock="processor")
+    profile = measure(str(tmp_path), plan=plan, opener=opener)
+    assert "processor times" in profile.provenance.formulas["step_s"]
+    assert any("processor times" in caution for caution in profile.provenance.cautions)
+    assert profile.step_s_at() < 0.003  # the fake sleeps for its steps
 
 
 def test_a_spread_is_median_and_quartiles():

@@ -20,7 +20,7 @@ from edgegen import __version__
 from edgegen.core.curve import Curve, Fit, fit_all, monotone, tidy
 from edgegen.core.errors import InputError
 from edgegen.core.profile import PROMPT_FOLLOWING, Profile, Provenance, QualityPoint, StepPoint
-from edgegen.generate.meters import EnergyCounter, Interleaved, cold_start, take_turns, wilson
+from edgegen.generate.meters import CLOCKS, EnergyCounter, Interleaved, cold_start, take_turns, wilson
 
 DECLARED_CORE_W = 10.0
 ENERGY_WINDOW_S = 2.0
@@ -37,7 +37,8 @@ class Plan:
     """How thoroughly to measure.
 
     steps: step counts of the quality curves. batches: batch sizes of the step time. captions_per_category: pictures
-    judged per point. repeats: of every time. cold_starts: fresh processes. seed: of captions and noise.
+    judged per point. repeats: of every time. cold_starts: fresh processes. seed: of captions and noise. clock: one of
+    `CLOCKS`; "processor" on a machine that others use at the same time.
     """
 
     steps: tuple[int, ...] = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
@@ -46,6 +47,7 @@ class Plan:
     repeats: int = 31
     cold_starts: int = 5
     seed: int = 0
+    clock: str = "wall"
 
     def __post_init__(self):
         for name in ("steps", "batches"):
@@ -59,6 +61,8 @@ class Plan:
         for name in ("captions_per_category", "repeats", "cold_starts"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be >= 1, got {getattr(self, name)}", param=name)
+        if self.clock not in CLOCKS:
+            raise InputError(f"clock must be one of {', '.join(CLOCKS)}, got {self.clock!r}", param="clock")
         if self.repeats > MAX_REPEATS:
             raise InputError(f"repeats must be at most {MAX_REPEATS}, got {self.repeats}", param="repeats")
 
@@ -134,7 +138,7 @@ def measure(
     open_subject = opener or _open_onnx()
     subject = open_subject(model)
     load_average = os.getloadavg()[0]
-    cold = cold_start(model, open_subject, plan.cold_starts)
+    cold = cold_start(model, open_subject, plan.cold_starts, clock=plan.clock)
     progress("load", 1, 1)
     times = _time_steps(subject, plan, lambda done, total: progress("time", done, total))
     fixed_s = _fixed_s(subject, plan)
@@ -179,12 +183,13 @@ def _time_steps(subject: Subject, plan: Plan, tick: Callable[[int, int], None]) 
         batch = subject.start(captions, plan.repeats + 2, range(size))
         return lambda: subject.step(batch)
 
-    return take_turns({size: stepper(size) for size in plan.batches}, plan.repeats, tick)
+    return take_turns({size: stepper(size) for size in plan.batches}, plan.repeats, clock=plan.clock, tick=tick)
 
 
 def _fixed_s(subject: Subject, plan: Plan) -> float:
     captions, _ = subject.captions(subject.categories[-1], 1, plan.seed)
-    return take_turns({0: lambda: subject.outside_of_steps(captions[0])}, plan.repeats).spreads[0].median_s
+    work = {0: lambda: subject.outside_of_steps(captions[0])}
+    return take_turns(work, plan.repeats, clock=plan.clock).spreads[0].median_s
 
 
 def _step_point(batch: int, times: Interleaved) -> StepPoint:
@@ -256,7 +261,9 @@ def _fits(curve: Curve) -> tuple[Fit, ...]:
 
 def _provenance(subject: Subject, plan: Plan, watts: _Watts, load_average: float, times: Interleaved) -> Provenance:
     cautions = ["times are of one thread; other work on the same processor slows them down"]
-    if times.own_share < BUSY_BELOW:
+    if plan.clock == "processor":
+        cautions.append("times are processor times: waiting for a busy processor or a disk is not in them")
+    elif times.own_share < BUSY_BELOW:
         cautions.append(
             f"the machine was busy: only {times.own_share:.0%} of the wall time was ours, so times are pessimistic"
         )
@@ -267,9 +274,9 @@ def _provenance(subject: Subject, plan: Plan, watts: _Watts, load_average: float
         revision=f"edgegen {__version__}, weights {_fingerprint(subject.files)}",
         n=plan.captions_per_category,
         formulas={
-            "step_s": f"line of least relative squares through medians of {plan.repeats} wall times per batch size",
-            "fixed_s": f"median of {plan.repeats}: encoding one caption and decoding one picture",
-            "load_s": f"median of {plan.cold_starts} fresh processes: opening the model and making one picture in one step",
+            "step_s": f"line of least relative squares through medians of {plan.repeats} {plan.clock} times per batch size",
+            "fixed_s": f"median of {plan.repeats} {plan.clock} times: encoding one caption and decoding one picture",
+            "load_s": f"median {plan.clock} time of {plan.cold_starts} fresh processes: open the model, make one picture in one step",
             "memory_bytes": "growth of the resident memory of those processes by opening and using the model",
             "quality": f"share of {plan.captions_per_category} held-out captions per category with all attributes right,"
             " made monotone; 95 % Wilson intervals of the raw points are kept",

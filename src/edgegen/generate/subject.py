@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
+from edgegen.core.errors import InputError, suggest
+from edgegen.generate import builtin
 from edgegen.generate.backends.onnx import PARTS, OnnxBackend, part_file
 from edgegen.generate.engine import NO_GUIDANCE, Engine, EngineRequest
 from edgegen.generate.grammar import CATEGORIES, Scene, held_out, sample_scene
 from edgegen.generate.judge import Judge
-
-from edgegen.core.errors import InputError, suggest
-from edgegen.generate import builtin
 
 SAMPLER = "ddim"
 
