@@ -76,6 +76,10 @@ def problem_of(error: EdgegenError) -> Problem:
     """Return the answer that an error of edgegen stands for."""
     message = str(error)
     match error:
+        case PromptError():
+            extras = {"unknown_words": list(error.unknown), "known_words": list(error.known)}
+            code = "unknown_words" if error.unknown else "invalid_prompt"
+            return Problem(400, message, param="prompt", code=code, extras=extras)
         case InfeasibleError():
             return Problem(400, message, code="infeasible", extras={"offer": error.offer})
         case BusyError():
@@ -85,9 +89,6 @@ def problem_of(error: EdgegenError) -> Problem:
             return Problem(404, message, param="model", code="model_not_found")
         case UnknownNameError():
             return Problem(400, message, param=error.param, code="unknown_name", extras={"known": error.known})
-        case PromptError():
-            extras = {"unknown_words": list(error.unknown), "known_words": list(error.known)}
-            return Problem(400, message, param="prompt", code="unknown_words", extras=extras)
         case InputError():
             return Problem(400, message, param=error.param, code="invalid_value")
         case WorkerError():

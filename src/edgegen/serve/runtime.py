@@ -256,10 +256,10 @@ class Runtime:
         metrics.requests.labels(record.status).inc()
         if actual is None or record.start is None:
             return
-        metrics.latency_s.labels("actual").observe(actual.total_s)
-        metrics.latency_s.labels("predicted").observe(record.start.predicted.total_s)
-        for part in ("upload", "queue", "load", "generate", "download"):
-            metrics.part_s.labels(part).observe(getattr(actual, f"{part}_s"))
+        metrics.actual_s.observe(actual.total_s)
+        metrics.predicted_s.observe(record.start.predicted.total_s)
+        for part, histogram in metrics.parts_s.items():
+            histogram.observe(getattr(actual, part))
         if math.isfinite(record.request.limits.deadline_s):
             metrics.deadlines.labels(str(actual.total_s <= record.request.limits.deadline_s).lower()).inc()
         if record.behind_s:

@@ -24,6 +24,7 @@ _STREAM: dict[int | str, dict] = {
     200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "The pictures."}
 }
 _PNG: dict[int | str, dict] = {200: {"content": {"image/png": {}}, "description": "The picture."}}
+_to_json = json.JSONEncoder(separators=(",", ":")).encode
 _PICTURE_ID = re.compile(r"img_[0-9a-f]{24}")
 
 
@@ -41,7 +42,7 @@ def router(gateway: Gateway) -> APIRouter:
         answer = await answers.images_response(
             body, records, policy=gateway.runtime.policy, base_url=str(request.base_url).rstrip("/")
         )
-        return Response(json.dumps(answer, separators=(",", ":")), media_type="application/json")
+        return Response(_to_json(answer), media_type="application/json")
 
     @routes.get("/v1/images/{name}.png", response_class=Response, responses=_PNG)
     async def picture(name: str) -> Response:
@@ -126,4 +127,4 @@ async def _partials(body: ImageBody, ticket: Ticket) -> AsyncGenerator[dict, Non
 
 
 def _event(data: dict) -> ServerSentEvent:
-    return ServerSentEvent(json.dumps(data, separators=(",", ":")), event=data["type"])
+    return ServerSentEvent(_to_json(data), event=data["type"])
