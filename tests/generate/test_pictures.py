@@ -6,19 +6,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgegen.generate.grammar import CATEGORIES, parse, sample_scene
-from edgegen.generate.pictures import SIDE, draw, draw_batch, lay_out, render
+from edgegen.generate.pictures import FREE, NEAT, SIDE, draw, draw_batch, lay_out, render
 from edgegen.generate.words import BACKGROUNDS, SHAPES
 
 
-def lay(seed, category, count=16):
+def lay(seed, category, count=16, style=FREE):
     rng = np.random.default_rng(seed)
     scenes = [sample_scene(rng, category) for _ in range(count)]
-    return scenes, lay_out(scenes, rng)
+    return scenes, lay_out(scenes, rng, style)
 
 
-@given(st.integers(0, 10_000), st.sampled_from(CATEGORIES))
-def test_objects_lie_inside_apart_and_true_to_their_relations(seed, category):
-    scenes, layout = lay(seed, category)
+@given(st.integers(0, 10_000), st.sampled_from(CATEGORIES), st.sampled_from([FREE, NEAT]))
+def test_objects_lie_inside_apart_and_true_to_their_relations(seed, category, style):
+    scenes, layout = lay(seed, category, style=style)
     for row, scene in enumerate(scenes):
         count = len(scene.items)
         places, radius = layout.centre[row, :count], layout.radius[row, :count]
@@ -31,6 +31,14 @@ def test_objects_lie_inside_apart_and_true_to_their_relations(seed, category):
         for one in range(count):
             for other in range(one):
                 assert np.abs(places[one] - places[other]).max() > radius[one] + radius[other]
+
+
+@pytest.mark.parametrize("category", CATEGORIES)
+def test_a_neat_picture_has_its_objects_on_the_grid_in_one_of_three_sizes(category):
+    _, layout = lay(5, category, style=NEAT)
+    there = layout.radius > 0
+    assert (layout.centre[there] % NEAT.grid == 0).all()
+    assert set(layout.radius[there]) <= {7.0, 9.0, 12.0}
 
 
 def test_the_same_seed_draws_the_same_picture():

@@ -18,7 +18,8 @@ from edgegen.train.tokens import build_tokenizer, word_ids
 
 pytestmark = pytest.mark.torch
 
-TINY = recipe.Size("tiny", (8, 16), 16, 1, recipe.Budget(steps=8, batch=8, peak_rate=1e-3, warmup_steps=2))
+SHORT = recipe.Budget(steps=8, batch=8, peak_rate=1e-3, warmup_steps=2)
+TINY = recipe.Size("tiny", (8, 16), 16, 1, SHORT, SHORT)
 
 
 def ignore(*_):
@@ -79,7 +80,7 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path):
         loop.train(
             "bad",
             tmp_path,
-            TINY.budget,
+            SHORT,
             parts={},
             optimiser=torch.optim.SGD(parameters, 0.1),
             advance=lambda step: {"loss": float("nan")},
@@ -103,6 +104,13 @@ def test_training_never_sees_a_held_out_caption_and_keeps_the_mixture():
     for category in CATEGORIES:
         share = np.mean([scene.category == category for scene in scenes])
         assert share == pytest.approx(recipe.MIXTURE[category], abs=0.05)
+
+
+def test_the_second_lesson_has_fewer_places_than_the_first():
+    first, second = recipe.SIZES["l"].lessons()
+    assert first.style.grid < second.style.grid
+    assert first.pool != second.pool
+    assert first.style.radii == second.style.radii
 
 
 def test_every_word_is_one_token_and_the_tokenizer_agrees(tmp_path):

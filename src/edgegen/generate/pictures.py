@@ -12,10 +12,24 @@ from edgegen.generate.words import BACKGROUNDS, COLOURS, RELATIONS, SHAPES, SIZE
 
 MAX_ITEMS = 3
 SIDE = 64
-RADII = {"small": (6.0, 7.5), "large": (11.0, 13.5)}  # pixels at side 64
-CROWDED_RADII = (7.5, 9.5)  # three objects share the picture
-MARGIN = 1.5
-JITTER_OBJECT = 4  # levels of 255; backgrounds are exact, or the autoencoder spends itself on their shade
+
+
+@dataclass(frozen=True)
+class Style:
+    """How freely pictures are laid out: radii in pixels at side 64, colours' jitter in levels, a grid for the centres."""
+
+    radii: dict[str, tuple[float, float]]
+    crowded: tuple[float, float]  # three objects share the picture
+    jitter: float
+    margin: float  # pixels between an object and the picture's edge
+    grid: float | None  # centres lie on multiples of this many pixels; None is anywhere
+
+
+# Anything goes: what the judge and the autoencoder learn from.
+FREE = Style({"small": (6.0, 7.5), "large": (11.0, 13.5)}, (7.5, 9.5), jitter=4, margin=1.5, grid=None)
+# What the models learn to draw: one radius per size, and centres on every second corner of the latent cells (which are
+# 8 pixels wide), so that a shape is the same pattern of latents wherever it lies.
+NEAT = Style({"small": (7.0, 7.0), "large": (12.0, 12.0)}, (9.0, 9.0), jitter=0, margin=1.0, grid=16)
 
 
 @dataclass
@@ -36,17 +50,17 @@ class Layout:
     background_kind: np.ndarray
 
 
-def draw(scene: Scene, rng: np.random.Generator, side: int = SIDE) -> np.ndarray:
+def draw(scene: Scene, rng: np.random.Generator, side: int = SIDE, style: Style = FREE) -> np.ndarray:
     """Draw one scene as uint8[side, side, 3]; what the scene does not say is random."""
-    return draw_batch([scene], rng, side)[0]
+    return draw_batch([scene], rng, side, style)[0]
 
 
-def draw_batch(scenes: Sequence[Scene], rng: np.random.Generator, side: int = SIDE) -> np.ndarray:
+def draw_batch(scenes: Sequence[Scene], rng: np.random.Generator, side: int = SIDE, style: Style = FREE) -> np.ndarray:
     """Draw many scenes as uint8[B, side, side, 3]."""
-    return render(lay_out(scenes, rng), side)
+    return render(lay_out(scenes, rng, style), side)
 
 
-def lay_out(scenes: Sequence[Scene], rng: np.random.Generator) -> Layout:
+def lay_out(scenes: Sequence[Scene], rng: np.random.Generator, style: Style = FREE) -> Layout:
     """Choose places, sizes and exact colours for what the scenes ask."""
     batch = len(scenes)
     shape, colour_kind, size_kind = (np.zeros((batch, MAX_ITEMS), int) for _ in range(3))
@@ -60,11 +74,11 @@ def lay_out(scenes: Sequence[Scene], rng: np.random.Generator) -> Layout:
             shape[row, slot] = SHAPES.index(item.shape)
             colour_kind[row, slot] = list(COLOURS).index(item.colour)
             size_kind[row, slot] = _index(SIZES, item.size, rng)
-            band = CROWDED_RADII if count == MAX_ITEMS else RADII[SIZES[size_kind[row, slot]]]
+            band = style.crowded if count == MAX_ITEMS else style.radii[SIZES[size_kind[row, slot]]]
             radius[row, slot] = rng.uniform(*band)
-        centre[row, :count] = _places(scene, radius[row, :count], rng)
+        centre[row, :count] = _places(scene, radius[row, :count], rng, style)
     colour = np.array(list(COLOURS.values()), float)[colour_kind]
-    colour = np.clip(colour + rng.uniform(-JITTER_OBJECT, JITTER_OBJECT, colour.shape), 0, 255)
+    colour = np.clip(colour + rng.uniform(-style.jitter, style.jitter, colour.shape), 0, 255)
     background = np.array(list(BACKGROUNDS.values()), float)[background_kind]
     return Layout(shape, colour, colour_kind, centre, radius, size_kind, background, background_kind)
 
@@ -114,20 +128,43 @@ def _index(options: dict | tuple, said: str | None, rng: np.random.Generator) ->
     return int(rng.integers(len(options))) if said is None else list(options).index(said)
 
 
-def _places(scene: Scene, radius: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _places(scene: Scene, radius: np.ndarray, rng: np.random.Generator, style: Style) -> np.ndarray:
     """Choose centres, float[n, 2], inside the picture, apart from each other and true to the relations."""
+    if style.grid is None:
+        return _anywhere(scene, radius, rng, style.margin)
+    low = np.ceil((radius + style.margin) / style.grid)[:, None] * style.grid
+    while True:
+        places = np.round(_anywhere(scene, radius, rng, style.margin) / style.grid) * style.grid
+        places = np.clip(places, low, SIDE - low)
+        if _clear(scene, places, radius):
+            return places
+
+
+def _clear(scene: Scene, places: np.ndarray, radius: np.ndarray) -> bool:
+    """Tell whether objects are still apart and related as asked after their centres were moved onto the grid."""
+    for first, relation, second in scene.pairs():
+        axis, sign = _direction(relation)
+        offset = places[second] - places[first]
+        if sign * offset[axis] < radius[first] + radius[second] + 1:
+            return False
+        if (first, second) == (0, 1) and abs(offset[1 - axis]) > 0.5 * abs(offset[axis]):
+            return False
+    return True
+
+
+def _anywhere(scene: Scene, radius: np.ndarray, rng: np.random.Generator, margin: float) -> np.ndarray:
     if len(scene.items) == 1:
-        reach = radius[0] + MARGIN
+        reach = radius[0] + margin
         return rng.uniform(reach, SIDE - reach, (1, 2))
     if len(scene.items) == 2:
-        return _pair(scene.relation or RELATIONS[0], radius, rng)
-    return _trio(scene, radius, rng)
+        return _pair(scene.relation or RELATIONS[0], radius, rng, margin)
+    return _trio(scene, radius, rng, margin)
 
 
-def _pair(relation: str, radius: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _pair(relation: str, radius: np.ndarray, rng: np.random.Generator, margin: float) -> np.ndarray:
     """Place two objects: far enough apart along the axis of the relation, at most a little off across it."""
     axis, sign = _direction(relation)
-    low, high = radius + MARGIN, SIDE - radius - MARGIN
+    low, high = radius + margin, SIDE - radius - margin
     first = 0 if sign > 0 else 1  # the one with the smaller coordinate
     second = 1 - first
     gap = 1.15 * radius.sum() + 2.0
@@ -141,7 +178,7 @@ def _pair(relation: str, radius: np.ndarray, rng: np.random.Generator) -> np.nda
     return places
 
 
-def _trio(scene: Scene, radius: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _trio(scene: Scene, radius: np.ndarray, rng: np.random.Generator, margin: float) -> np.ndarray:
     """Place three objects: a pair side by side, and the third across from both."""
     axis, sign = _direction(scene.relation or RELATIONS[0])
     across, group_sign = _direction(scene.group or RELATIONS[2])
@@ -153,7 +190,7 @@ def _trio(scene: Scene, radius: np.ndarray, rng: np.random.Generator) -> np.ndar
     places[2, across] = far
     wobble = rng.uniform(-4, 4, places.shape)
     wobble[2, axis] *= 1.5
-    reach = radius[:, None] + MARGIN
+    reach = radius[:, None] + margin
     return np.clip(places + wobble, reach, SIDE - reach)
 
 

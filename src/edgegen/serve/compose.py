@@ -9,7 +9,7 @@ from edgegen.config import Config
 from edgegen.dispatch.catalog import Catalog
 from edgegen.dispatch.dispatcher import Dispatcher
 from edgegen.dispatch.fleet import Fleet
-from edgegen.dispatch.journal import AbstractJournal, FileJournal, Header, NoJournal
+from edgegen.dispatch.journal import FileJournal, Header, NoJournal
 from edgegen.registry import load_policy
 from edgegen.serve.assembly import Gateway
 from edgegen.serve.auth import Keys
@@ -39,7 +39,7 @@ def compose(
     """
     name, settings = policy or config.policy.name, config.gateway
     header = Header.of(fleet, name, max_waiting=settings.max_waiting, ahead=settings.ahead)
-    teller = Teller(_journal(journal, header, fsync=settings.fsync))
+    teller = Teller(FileJournal(journal, header, fsync=settings.fsync) if journal else NoJournal())
     dispatcher = Dispatcher(
         Catalog(fleet),
         load_policy(name),
@@ -64,7 +64,3 @@ def keys_of(config: Config) -> Keys:
     """Return the keys of the environment, or else those of the configuration."""
     named = Keys.from_environment(os.environ)
     return named if named else Keys(config.gateway.api_keys)
-
-
-def _journal(path: str | Path | None, header: Header, *, fsync: bool) -> AbstractJournal:
-    return FileJournal(path, header, fsync=fsync) if path else NoJournal()

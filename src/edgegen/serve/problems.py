@@ -20,6 +20,7 @@ from edgegen.core.errors import (
     WorkerError,
     suggest,
 )
+from edgegen.generate.grammar import PromptError
 
 log = structlog.get_logger(__name__)
 
@@ -84,14 +85,13 @@ def problem_of(error: EdgegenError) -> Problem:
             return Problem(404, message, param="model", code="model_not_found")
         case UnknownNameError():
             return Problem(400, message, param=error.param, code="unknown_name", extras={"known": error.known})
+        case PromptError():
+            extras = {"unknown_words": list(error.unknown), "known_words": list(error.known)}
+            return Problem(400, message, param="prompt", code="unknown_words", extras=extras)
         case InputError():
             return Problem(400, message, param=error.param, code="invalid_value")
         case WorkerError():
             return Problem(503, message, kind="server_error", code="worker_failed")
-    known = getattr(error, "known", None)  # a prompt with words outside of the grammar
-    if known is not None:
-        extras = {"unknown_words": list(getattr(error, "unknown", ())), "known_words": list(known)}
-        return Problem(400, message, param="prompt", code="unknown_words", extras=extras)
     return Problem(500, message, kind="server_error", code="internal_error")
 
 

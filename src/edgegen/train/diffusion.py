@@ -45,6 +45,9 @@ def build(size: recipe.Size) -> Networks:
         cross_attention_dim=size.text_width,
         attention_head_dim=tuple(max(1, width // 28) for width in size.block_channels),
         norm_num_groups=8,
+        # The whole caption, pooled, joins the timestep in every block; cross-attention alone was slow to learn from.
+        addition_embed_type="text",
+        addition_embed_type_num_heads=4,
     )
     # Plain attention: the fused kernel's bfloat16 backward pass takes half of a CPU step at this size.
     unet.set_attn_processor(AttnProcessor())
@@ -81,18 +84,32 @@ def fit(
     size: recipe.Size, folder: Path, autoencoder: AutoencoderTiny, steps_scale: float, progress: Callable[..., None]
 ) -> Networks:
     """Train one size, or load what is already trained, and give the averaged networks."""
-    budget = size.budget.scaled(steps_scale)
     device = pick_device()
     torch.manual_seed(recipe.SEED)
     networks = build(size)
     networks.unet.to(device=device, memory_format=torch.channels_last)
     networks.text.to(device)  # type: ignore[arg-type]
-    both = networks.module()
+    for lesson in size.lessons():
+        _learn(networks, lesson, folder, autoencoder, steps_scale, progress)
+    networks.module().eval()
+    return networks
+
+
+def _learn(
+    networks: Networks,
+    lesson: recipe.Lesson,
+    folder: Path,
+    autoencoder: AutoencoderTiny,
+    steps_scale: float,
+    progress: Callable[..., None],
+) -> None:
+    budget = lesson.budget.scaled(steps_scale)
+    device, both = pick_device(), networks.module()
     average = Average(both, 0.999)
     optimiser = torch.optim.AdamW(
         both.parameters(), lr=budget.peak_rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True
     )
-    feed = _Feed(size.name, folder / "pool", autoencoder, budget.batch, shards(steps_scale))
+    feed = _Feed(lesson, folder, autoencoder, budget.batch, shards(steps_scale))
 
     def advance(step: int) -> dict[str, float]:
         loss = _loss(networks, feed.batch(step), device)
@@ -104,10 +121,8 @@ def fit(
         return {"loss": float(loss.detach()), "gradient": float(norm)}
 
     parts: dict[str, Any] = {"networks": both, "average": average}
-    train(size.name, folder, budget, parts=parts, optimiser=optimiser, advance=advance, progress=progress)
+    train(lesson.name, folder, budget, parts=parts, optimiser=optimiser, advance=advance, progress=progress)
     both.load_state_dict(average.weights)
-    both.eval()
-    return networks
 
 
 @dataclass
@@ -123,8 +138,11 @@ class _Batch:
 class _Feed:
     """Gives the batch of any step, from the step's number alone."""
 
-    def __init__(self, stage: str, folder: Path, autoencoder: AutoencoderTiny, batch: int, shard_count: int) -> None:
-        self._stage, self._folder, self._autoencoder = stage, folder, autoencoder
+    def __init__(
+        self, lesson: recipe.Lesson, folder: Path, autoencoder: AutoencoderTiny, batch: int, shard_count: int
+    ) -> None:
+        self._stage, self._style, self._folder = lesson.name, lesson.style, folder / lesson.pool
+        self._autoencoder = autoencoder
         self._batch, self._shards = batch, shard_count
         self._held: tuple[int, tuple[np.ndarray, np.ndarray], np.ndarray] | None = None
 
@@ -133,7 +151,7 @@ class _Feed:
         per_shard = recipe.SHARD_PICTURES // self._batch
         round_, at = divmod(step, per_shard)
         if self._held is None or self._held[0] != round_:
-            rows = shard(self._folder, round_ % self._shards, self._autoencoder)
+            rows = shard(self._folder, round_ % self._shards, self._style, self._autoencoder)
             order = np.random.default_rng(step_seed(f"{self._stage} order", round_)).permutation(len(rows[0]))
             self._held = round_, rows, order
         _, (latents, tokens), order = self._held

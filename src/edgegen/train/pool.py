@@ -11,7 +11,7 @@ import torch
 from diffusers import AutoencoderTiny
 
 from edgegen.generate.grammar import Scene
-from edgegen.generate.pictures import draw_batch
+from edgegen.generate.pictures import Style, draw_batch
 from edgegen.train import recipe
 from edgegen.train.data import to_tensor, training_scene
 from edgegen.train.loop import step_seed
@@ -36,12 +36,12 @@ def nothing() -> np.ndarray:
     return np.array([ids[START]] + [ids[END]] * (recipe.MAX_TOKENS - 1), np.int64)
 
 
-def shard(folder: Path, index: int, autoencoder: AutoencoderTiny) -> tuple[np.ndarray, np.ndarray]:
+def shard(folder: Path, index: int, style: Style, autoencoder: AutoencoderTiny) -> tuple[np.ndarray, np.ndarray]:
     """Give latents float16[P, C, 8, 8] and tokens int16[P, T] of one shard, making it if it is not there."""
     path = folder / f"{index:04d}.npz"
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        latents, tokens = _make(index, autoencoder)
+        latents, tokens = _make(index, style, autoencoder)
         fresh = folder / f"{index:04d}.{os.getpid()}.part.npz"
         np.savez(fresh, latents=latents, tokens=tokens)
         os.replace(fresh, path)
@@ -49,11 +49,12 @@ def shard(folder: Path, index: int, autoencoder: AutoencoderTiny) -> tuple[np.nd
         return kept["latents"], kept["tokens"]
 
 
-def fill(folder: Path, autoencoder: AutoencoderTiny, steps_scale: float, progress: Callable[..., None]) -> None:
-    """Make every shard of the pool ahead of training."""
-    for index in range(shards(steps_scale)):
-        shard(folder, index, autoencoder)
-        progress("pool", index + 1, shards(steps_scale), {})
+def fill(out: Path, autoencoder: AutoencoderTiny, steps_scale: float, progress: Callable[..., None]) -> None:
+    """Make every shard of the pools ahead of training."""
+    for lesson in recipe.SIZES["l"].lessons():
+        for index in range(shards(steps_scale)):
+            shard(out / lesson.pool, index, lesson.style, autoencoder)
+            progress(lesson.pool, index + 1, shards(steps_scale), {})
 
 
 def shards(steps_scale: float) -> int:
@@ -62,13 +63,13 @@ def shards(steps_scale: float) -> int:
 
 
 @torch.no_grad()
-def _make(index: int, autoencoder: AutoencoderTiny) -> tuple[np.ndarray, np.ndarray]:
+def _make(index: int, style: Style, autoencoder: AutoencoderTiny) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(step_seed("pool", index))
     scenes = [training_scene(rng) for _ in range(recipe.SHARD_PICTURES)]
     device = next(autoencoder.parameters()).device
     latents = []
     for start in range(0, len(scenes), CHUNK):
-        pictures = to_tensor(draw_batch(scenes[start : start + CHUNK], rng)).to(device)
+        pictures = to_tensor(draw_batch(scenes[start : start + CHUNK], rng, style=style)).to(device)
         with torch.autocast(device.type, torch.bfloat16):
             latents.append(autoencoder.encoder(pictures.contiguous(memory_format=torch.channels_last)).float().cpu())
     return torch.cat(latents).numpy().astype(np.float16), encode_captions(scenes).astype(np.int16)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from edgegen.generate.pictures import NEAT, Style
+
 SEED = 20240607
 LATENT_SIDE, LATENT_CHANNELS = 8, 8
 MAX_TOKENS = 20
@@ -36,6 +38,16 @@ class Phase:
 
 
 @dataclass(frozen=True)
+class Lesson:
+    """One stretch of a text-to-image model's training, with pictures of one style from one pool."""
+
+    name: str
+    pool: str
+    style: Style
+    budget: Budget
+
+
+@dataclass(frozen=True)
 class Size:
     """The shape of one text-to-image model."""
 
@@ -43,7 +55,13 @@ class Size:
     block_channels: tuple[int, ...]
     text_width: int
     text_layers: int
-    budget: Budget
+    first: Budget
+    second: Budget
+
+    def lessons(self) -> tuple[Lesson, ...]:
+        """Two lessons: shapes first, on a finer grid; then captions, with fewer places to choose from."""
+        fine = replace(NEAT, grid=8)
+        return Lesson(self.name, "pool", fine, self.first), Lesson(f"{self.name}-2", "pool-2", NEAT, self.second)
 
 
 AUTOENCODER_CHANNELS = 32
@@ -60,9 +78,9 @@ CONDITION_DROPOUT = 0.1  # share of training captions replaced by nothing, so th
 POOL_SHARDS, SHARD_PICTURES = 10, 8192
 
 SIZES = {
-    "s": Size("shapes-s", (16, 32), 32, 1, Budget(steps=5000, batch=64, peak_rate=2e-3)),
-    "m": Size("shapes-m", (32, 72), 64, 2, Budget(steps=3000, batch=64, peak_rate=1.2e-3)),
-    "l": Size("shapes-l", (64, 112), 96, 3, Budget(steps=6000, batch=64, peak_rate=8e-4)),
+    "s": Size("shapes-s", (16, 32), 32, 1, Budget(3000, 64, 2e-3), Budget(3000, 64, 2e-3)),
+    "m": Size("shapes-m", (32, 72), 64, 2, Budget(2500, 64, 1.5e-3), Budget(2500, 64, 1.5e-3)),
+    "l": Size("shapes-l", (64, 112), 96, 3, Budget(6000, 64, 1.4e-3), Budget(3000, 64, 1.2e-3)),
 }
 
 JUDGE_BUDGET = Budget(steps=2500, batch=64, peak_rate=3e-3)

@@ -48,7 +48,7 @@ def run(out: Path, size: str, steps_scale: float, *, resume: bool, progress: Pro
     if "judge" in todo:
         export.judge(judge.fit(out, steps_scale, progress), out / "judge.onnx")
     if "pool" in todo:
-        pool.fill(out / "pool", network, steps_scale, progress)
+        pool.fill(out, network, steps_scale, progress)
     if todo[-1] in ("autoencoder", "pool"):
         return
     shapes = [recipe.SIZES[name] for name in todo if name in recipe.SIZES]
