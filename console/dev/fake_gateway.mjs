@@ -123,14 +123,14 @@ function planned(body) {
   const unknown = unknownWords(body.prompt ?? "");
   if (unknown.length) return fail(400, `The built-in models do not know "${unknown[0]}".`, "unknown_words", { param: "prompt" });
   const { best, alternatives } = plan(body.prompt, { ...body.edgegen, model: body.model });
-  if (!best) return { status: 200, body: { policy: "planner", decision: { node: null, tier: null, model: null, steps: null }, predicted: null, quality_estimate: null, reason: "Nothing keeps every limit.", alternatives } };
+  if (!best) return { status: 200, body: { policy: "planner", decision: null, predicted: null, quality_estimate: null, reason: "Nothing keeps every limit.", alternatives } };
   const tier = NODES.find((node) => node.name === best.node).tier;
   return { status: 200, body: { policy: body.edgegen?.policy ?? "planner", decision: { ...best, tier }, predicted: best.predicted, quality_estimate: best.quality_estimate, reason: `${best.node} has the best estimated quality among what keeps every limit.`, alternatives } };
 }
 
 async function answer(request, response, url) {
   const path = url.pathname;
-  if (options.key && request.headers.authorization !== `Bearer ${options.key}`) return fail(401, "An API key is needed.", "invalid_api_key");
+  if (options.key && !path.endsWith(".png") && request.headers.authorization !== `Bearer ${options.key}`) return fail(401, "An API key is needed.", "invalid_api_key");
   if (request.method === "POST") {
     const body = JSON.parse(await text(request));
     return path === "/v1/plan" ? planned(body) : images(request, response, body);
@@ -145,7 +145,7 @@ async function answer(request, response, url) {
   const item = items.find((other) => other.id === id);
   if (!item) return fail(404, `There is no ${path}.`, "not_found");
   if (path.endsWith(".png")) return { status: 200, png: pictureOf(item) };
-  return { status: 200, body: { ...item, digest: "9f2c41d07be8", events: [{ at_s: item.created, event: "Arrived", origin: item.origin }, { at_s: item.created + 0.002, event: "Decided", node: item.node, model: item.model, steps: item.steps }, ...(item.actual ? [{ at_s: item.created + item.actual.total_s, event: "Finished", total_s: item.actual.total_s }] : [])] } };
+  return { status: 200, body: { ...item, digest: "9f2c41d07be8", events: [{ after_s: 0, what: "arrived", origin: item.origin }, { after_s: 0.002, what: "started", node: item.node, model: item.model, steps: item.steps }, ...(item.actual ? [{ after_s: item.actual.total_s, what: "finished" }] : [])] } };
 }
 
 async function text(request) {
@@ -154,11 +154,12 @@ async function text(request) {
   return Buffer.concat(parts).toString();
 }
 
+const CSP = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'";
 const TYPES = { ".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".json": "application/json" };
 async function page(path, response) {
   const file = join(options.page, normalize(path === "/" ? "/index.html" : path));
   const data = await readFile(file).catch(() => null);
-  response.writeHead(data ? 200 : 404, { "Content-Type": TYPES[extname(file)] ?? "application/octet-stream" });
+  response.writeHead(data ? 200 : 404, { "Content-Security-Policy": CSP, "Content-Type": TYPES[extname(file)] ?? "application/octet-stream" });
   response.end(data ?? "not found");
 }
 

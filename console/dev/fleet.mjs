@@ -9,10 +9,10 @@ const node = (name, tier, models, slow, watts, rtt_s, up, down, emulated) => ({
   emulated, energy_j: 0, finished: 0, busy: [], link: { uplink_bps: up, downlink_bps: down, rtt_s },
 });
 export const NODES = [
-  node("phone", "device", ["shapes-s", "shapes-m"], 5, 4, 0, null, null, ["pace"]),
-  node("edge-1", "edge", ["shapes-s", "shapes-m", "shapes-l"], 2.2, 35, 0.012, 2.4e7, 6e7, ["pace", "radio"]),
-  node("edge-2", "edge", ["shapes-m", "shapes-l"], 3, 35, 0.018, 1.2e7, 4e7, ["pace", "radio"]),
-  node("cloud", "cloud", ["shapes-m", "shapes-l"], 1, 220, 0.085, 1e8, 1e8, ["radio"]),
+  node("phone", "device", ["shapes-s", "shapes-m"], 5, 4, 0, null, null, ["pace", "power"]),
+  node("edge-1", "edge", ["shapes-s", "shapes-m", "shapes-l"], 2.2, 35, 0.012, 2.4e7, 6e7, ["pace", "radio", "power"]),
+  node("edge-2", "edge", ["shapes-m", "shapes-l"], 3, 35, 0.018, 1.2e7, 4e7, ["pace", "radio", "power"]),
+  node("cloud", "cloud", ["shapes-m", "shapes-l"], 1, 220, 0.085, 1e8, 1e8, ["pace", "wide-area link", "power"]),
 ];
 const HARDNESS = { basic: 1, detail: 0.98, relation: 0.9, complex: 0.78 };
 

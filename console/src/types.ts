@@ -5,16 +5,17 @@ export const TIERS: readonly Tier[] = ["device", "edge", "cloud"];
 
 export type Status = "waiting" | "running" | "finished" | "failed" | "refused" | "cancelled";
 
+/** Seconds, joules and dollars; null is "without bound", as of a node that cannot be reached. */
 export interface Split {
-  upload_s: number;
-  queue_s: number;
-  load_s: number;
-  generate_s: number;
-  download_s: number;
-  total_s: number;
-  device_energy_j: number;
-  node_energy_j: number;
-  money_usd: number;
+  upload_s: number | null;
+  queue_s: number | null;
+  load_s: number | null;
+  generate_s: number | null;
+  download_s: number | null;
+  total_s: number | null;
+  device_energy_j: number | null;
+  node_energy_j: number | null;
+  money_usd: number | null;
 }
 
 /** One picture: what was asked, what was decided, what happened. Early events carry only some of it. */
@@ -82,19 +83,27 @@ export interface Alternative {
   node: string;
   model: string;
   steps: number;
-  predicted: Split;
-  quality_estimate: number;
+  predicted: Split | null;
+  quality_estimate: number | null;
   feasible: boolean;
   why_not: string | null;
 }
 
 export interface Plan {
   policy: string;
-  decision: { node: string | null; tier: Tier | null; model: string | null; steps: number | null };
+  decision: Decision | null; // null: nothing keeps every limit
   predicted: Split | null;
   quality_estimate: number | null;
   reason: string;
   alternatives: Alternative[];
+  offer?: Offer | null;
+}
+
+export interface Decision {
+  node: string;
+  tier: Tier;
+  model: string;
+  steps: number;
 }
 
 /** The nearest thing that can be done, sent with a refusal. */

@@ -1,10 +1,10 @@
 import { describe, expect, it } from "vitest";
 
 import { backoff_ms } from "../src/live/feed";
-import { latencyChart, predictionChart } from "../src/logic/charts";
+import { latencyChart, predictionChart, ticks } from "../src/logic/charts";
 import { matches } from "../src/logic/filter";
 import { ranked } from "../src/logic/plan";
-import { happenings, itemOf } from "../src/logic/story";
+import { clauses, happenings, itemOf } from "../src/logic/story";
 import type { Alternative, Item, Plan, Split } from "../src/types";
 
 const split = (total_s: number) => ({ total_s, device_energy_j: 0, node_energy_j: 0 }) as Split;
@@ -22,19 +22,32 @@ describe("ranked", () => {
       ],
     } as unknown as Plan;
     expect(ranked(plan).map(({ node }) => node)).toEqual(["b", "d", "c", "a"]);
+    const without = { ...plan, predicted: split(2), quality_estimate: 0.6, alternatives: plan.alternatives.slice(0, 3) };
+    expect(ranked(without).map(({ node }) => node)).toEqual(["b", "d", "c", "a"]);
+    expect(ranked(without)[0]).toMatchObject({ steps: 4, predicted: { total_s: 2 }, quality_estimate: 0.6 });
+    expect(ranked({ ...plan, decision: null }).map(({ node }) => node)).toEqual(["d", "c", "b", "a"]);
   });
 });
 
 describe("story", () => {
-  it("reads events whatever their clock and name are called", () => {
-    const told = { id: "a", prompt: "p", events: [{ at_s: 10, event: "Arrived", origin: "phone" }, { at_s: 10.5, event: "Started", digest: { x: 1 } }, 3] };
+  it("reads the journal lines of a request, and skips what it cannot show", () => {
+    const told = { id: "a", prompt: "p", events: [{ after_s: 0, what: "arrived", origin: "phone" }, { after_s: 0.5, what: "started", digest: { x: 1 } }, 3] };
     expect(happenings(told)).toEqual([
-      { after_s: 0, name: "Arrived", rest: "origin phone" },
-      { after_s: 0.5, name: "Started", rest: "" },
+      { after_s: 0, name: "arrived", rest: "origin phone" },
+      { after_s: 0.5, name: "started", rest: "" },
     ]);
     expect(itemOf(told)?.id).toBe("a");
     expect(itemOf({ item: { id: "b", prompt: "q" } })?.id).toBe("b");
     expect(itemOf({})).toBeNull();
+  });
+});
+
+describe("clauses", () => {
+  it("parts what was chosen from what was passed over", () => {
+    expect(clauses("cloud: meets 3 s; phone gives -0.17 quality; edge-1 is late. Decided by planner.")).toEqual([
+      "cloud: meets 3 s", "phone gives -0.17 quality", "edge-1 is late",
+    ]);
+    expect(clauses("it is idle")).toEqual(["it is idle"]);
   });
 });
 
@@ -70,10 +83,23 @@ describe("charts", () => {
     expect(drawn.map(({ itemStyle }) => itemStyle.borderColor)).toEqual([undefined, "b"]);
   });
 
+  it("gives a single picture a minute of room", () => {
+    const { xAxis } = latencyChart(made.slice(0, 1), palette) as { xAxis: { min: number; max: number } };
+    expect([xAxis.min, xAxis.max]).toEqual([2000 - 60_000, 2000]);
+  });
+
   it("uses one scale for predicted and actual", () => {
     const option = predictionChart(made, palette) as { xAxis: { max: number }; yAxis: { max: number } };
     expect(points(option).map(({ value }) => value)).toEqual([[2, 1], [1, 3]]);
     expect(option.xAxis.max).toBe(option.yAxis.max);
-    expect(option.xAxis.max).toBeGreaterThan(3);
+    expect(option.xAxis.max).toBeGreaterThanOrEqual(3);
+  });
+
+  it.each([0.01, 0.037, 0.99, 1, 3.06, 47, 1000])("marks an axis up to %s in round steps", (most) => {
+    const { step, end } = ticks(most);
+    expect([1, 2, 5]).toContain(Number((step / 10 ** Math.floor(Math.log10(step) + 1e-9)).toFixed(6)));
+    expect(end).toBeGreaterThanOrEqual(most);
+    expect(end / step).toBeCloseTo(Math.round(end / step));
+    expect(Math.round(end / step)).toBeLessThanOrEqual(6);
   });
 });

@@ -10,6 +10,7 @@ const event = (name: string, body: object): News => newsOf(name, JSON.stringify(
 describe("newsOf", () => {
   it("takes the status from the name of the event", () => {
     expect(newsOf("finished", '{"id":"a","status":"running"}')).toMatchObject({ kind: "item", item: { status: "finished" } });
+    expect(newsOf("failed", '{"id":"a","status":"cancelled"}')).toMatchObject({ item: { status: "cancelled" } });
     expect(newsOf("decided", '{"id":"a"}')).toMatchObject({ item: { status: "waiting" } });
     expect(newsOf("nodes", '{"data":[]}')).toEqual({ kind: "nodes", nodes: [] });
   });
@@ -69,6 +70,12 @@ describe("history", () => {
     const heard = after(event("finished", item("b", { created: 2, node: "edge-1" })));
     const merged = history(heard, [item("b", { created: 2 }), item("a", { created: 1, status: "refused" })], 200);
     expect(merged.items.map(({ id, status }) => [id, status])).toEqual([["b", "finished"], ["a", "refused"]]);
+  });
+
+  it("gives up on pictures that the gateway has forgotten, and on no others", () => {
+    const heard = after(event("decided", item("old")), event("decided", item("kept")), event("decided", item("new")));
+    const merged = history(heard, [item("kept", { status: "running" })], 200, ["old", "kept"]);
+    expect(Object.fromEntries(merged.items.map(({ id, status }) => [id, status]))).toEqual({ old: "failed", kept: "running", new: "waiting" });
   });
 
   it("keeps the list's order among equal times", () => {

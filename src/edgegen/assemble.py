@@ -1,9 +1,10 @@
 """From a configuration and what was measured about its models to the fleet that the live side works with."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from edgegen.config import CATEGORIES, Config, NodeSection
+from edgegen.core.profile import Profile, load_profile
 from edgegen.dispatch.fleet import Fleet, Link, ModelSpec, NodeSpec, Speed
 
 
@@ -16,29 +17,47 @@ class Measured:
     speed: Speed
 
 
-def build_fleet(config: Config, measured: Mapping[str, Measured]) -> Fleet:
-    """Return the fleet of a configuration, given what was measured about each of its models by name."""
-    models = tuple(
-        ModelSpec(model.name, measured[model.name].quality, measured[model.name].memory_bytes)
-        for model in config.models
+def measured(profile: Profile, steps: Sequence[int]) -> Measured:
+    """Read off a profile what a fleet needs, at these step counts."""
+    quality = tuple(tuple(profile.quality_at(category, list(steps)).tolist()) for category in CATEGORIES)
+    return Measured(
+        quality=quality,
+        memory_bytes=float(profile.memory_bytes),
+        speed=Speed(profile.step_s_at(1), profile.fixed_s, profile.load_s),
     )
-    nodes = tuple(_node(config, node, measured) for node in config.nodes)
-    return Fleet(nodes, models, CATEGORIES, tuple(config.gateway.steps))
 
 
-def _node(config: Config, node: NodeSection, measured: Mapping[str, Measured]) -> NodeSpec:
-    link = node.link
+def build_fleet(config: Config, figures: Mapping[str, Measured] | None = None) -> Fleet:
+    """Return the fleet of a configuration.
+
+    `figures` are what was measured about each of its models by name; without them the profiles are read that the
+    configuration names, or those that come with the package.
+    """
+    steps = tuple(config.gateway.steps)
+    if figures is None:
+        figures = {model.name: measured(load_profile(model.profile or model.name), steps) for model in config.models}
+    models = tuple(
+        ModelSpec(model.name, figures[model.name].quality, figures[model.name].memory_bytes) for model in config.models
+    )
+    nodes = tuple(_node(config, node, figures) for node in config.nodes)
+    return Fleet(nodes, models, CATEGORIES, steps)
+
+
+def _node(config: Config, node: NodeSection, figures: Mapping[str, Measured]) -> NodeSpec:
+    link, pace = node.link, config.gateway.pace
+    steps = config.gateway.steps
+    own = {name: measured(load_profile(profile), steps).speed for name, profile in node.profiles.items()}
     return NodeSpec(
         name=node.name,
         tier=node.tier,
-        speeds={name: _speed(node, name, measured[name].speed, config.gateway.pace) for name in node.models},
+        speeds={name: _speed(node, name, own.get(name, figures[name].speed), pace) for name in node.models},
         memory_bytes=node.memory,
         power_w=node.power,
         transmit_power_w=node.transmit_power,
         price_usd_per_s=node.price,
         link=Link(link.uplink, link.downlink, link.rtt, link.snr),
-        paced=config.gateway.pace,
-        adjustable_clock=node.adjustable_clock and config.gateway.pace,
+        paced=pace,
+        adjustable_clock=node.adjustable_clock and pace,
     )
 
 

@@ -18,6 +18,7 @@ from pydantic import BeforeValidator, ConfigDict, Field
 from edgegen.core.errors import ConfigError, InputError, UnknownNameError, suggest
 from edgegen.core.units import parse_quantity
 
+LOCAL_FILE = "edgegen.toml"
 CATEGORIES = ("basic", "detail", "relation", "complex")
 STEPS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32)
 
@@ -150,6 +151,7 @@ class NodeSection(_Section):
     name: Name
     tier: Literal["device", "edge", "cloud"]
     models: Annotated[list[str], Field(min_length=1)]
+    profiles: dict[str, str] = {}
     slowdown: Annotated[float, Field(gt=0, le=1e6)] = 1.0
     step_time: dict[str, Duration] = {}
     fixed_time: dict[str, Seconds] = {}
@@ -188,12 +190,19 @@ class Config(_Section):
 
 def template() -> str:
     """Return the commented file that `edgegen init` writes; it is also the default configuration."""
-    return importlib.resources.files("edgegen.data").joinpath("edgegen.toml").read_text(encoding="utf-8")
+    return importlib.resources.files("edgegen").joinpath("data", "edgegen.toml").read_text(encoding="utf-8")
 
 
 def default_config() -> Config:
     """Return a phone, two unequal edge servers and a cloud."""
     return parse_config(template(), source="the built-in edgegen.toml")
+
+
+def find_config(path: str | Path | None) -> Config:
+    """Return the configuration at a path; without one, `edgegen.toml` in the working directory or the default."""
+    if path is not None:
+        return load_config(path)
+    return load_config(LOCAL_FILE) if Path(LOCAL_FILE).exists() else default_config()
 
 
 def load_config(path: str | Path) -> Config:
@@ -294,7 +303,7 @@ def _check(config: Config, source: str) -> None:
 
 def _check_node(source: str, node: NodeSection, models: list[str]) -> None:
     where = f"{source}: nodes {node.name!r}"
-    for key in ("models", "step_time", "fixed_time", "load_time"):
+    for key in ("models", "profiles", "step_time", "fixed_time", "load_time"):
         known = models if key == "models" else node.models
         for name in getattr(node, key):
             if name not in known:

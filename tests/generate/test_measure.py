@@ -1,6 +1,7 @@
 """Measuring a model: with a subject whose times, memory and quality are known, the profile says what is true."""
 
 import dataclasses
+import time
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ class Fake:
     categories = ("basic", "complex")
 
     def __init__(self, folder):
-        self.folder = Path(folder)
+        self.files = [Path(folder) / "model.onnx"]
         self.weights = np.ones(32_000_000, np.uint8)
         self.started = []
 
@@ -33,12 +34,13 @@ class Fake:
     def start(self, captions, steps, seeds):
         assert len(captions) == len(seeds)
         self.started.append((captions[0], steps, tuple(seeds)))
-        return {"n": len(captions), "category": captions[0], "done": 0}
+        return {"n": len(captions), "category": captions[0], "done": 0, "steps": steps}
 
     def step(self, batch):
         if batch["n"] < 10:  # judging need not be slow
             time.sleep(0.002 + 0.001 * batch["n"])
-        return batch | {"done": batch["done"] + 1}
+        batch["done"] += 1
+        assert batch["done"] <= batch["steps"]
 
     def finish(self, batch):
         level = 0.2 * min(batch["done"], 4) / (1 if batch["category"] == "basic" else 2)
@@ -47,8 +49,13 @@ class Fake:
     def all_right(self, pictures, truths):
         return [picture[0, 0, 0] / 100 > truth + 1e-9 for picture, truth in zip(pictures, truths, strict=True)]
 
+    def outside_of_steps(self, caption):
+        time.sleep(0.003)
+
     def warm_up(self):
-        self.finish(self.step(self.start(["basic"], 1, [0])))
+        batch = self.start(["basic"], 1, [0])
+        self.step(batch)
+        self.finish(batch)
 
 
 def open_fake(model):
@@ -89,6 +96,7 @@ def test_the_profile_says_what_is_true_of_the_subject(tmp_path, opener):
         assert point.low_s <= point.step_s <= point.high_s
         assert point.n == PLAN.repeats
     assert profile.step_s_at(4) > profile.step_s_at(1)
+    assert 0.003 <= profile.fixed_s < 0.05
     assert 30e6 < profile.memory_bytes < 60e6
     assert 0 < profile.load_s < 5
     assert profile.quality["basic"].y == (0.2, 0.4, 0.8, 0.8)
@@ -145,7 +153,7 @@ def test_without_stated_watts_the_round_number_is_marked(tmp_path, opener):
 def test_counters_are_used_where_they_can_be_read(tmp_path, opener, monkeypatch):
     counter = EnergyCounter(())
     monkeypatch.setattr(module.EnergyCounter, "find", staticmethod(lambda: counter))
-    monkeypatch.setattr(EnergyCounter, "power_w", lambda self, work, at_least_s: work() and 17.0)
+    monkeypatch.setattr(EnergyCounter, "power_w", lambda self, work, at_least_s: 17.0 if work().any() else 0)
     watts = module._watts(opener(str(tmp_path)), declared_w=4.0)
     assert (watts.power_w, watts.method, watts.assumed) == (17.0, "measured", None)
     assert "other processes included" in watts.scope
@@ -163,6 +171,8 @@ def test_a_model_that_fails_to_load_says_why(opener):
         ({"steps": (4, 2)}, r"rising order, got \[4, 2\]"),
         ({"batches": (0, 1)}, "batches must be counts >= 1"),
         ({"batches": (1,)}, "at least two sizes"),
+        ({"clock": "sun"}, "clock must be one of wall, processor, got 'sun'"),
+        ({"repeats": 98}, "repeats must be at most 97"),
         ({"repeats": 0}, "repeats must be >= 1, got 0"),
         ({"captions_per_category": 0}, "captions_per_category must be >= 1"),
     ],
@@ -223,6 +233,25 @@ def test_works_take_turns_after_one_unmeasured_call():
     assert "".join(order) == "ab" + "ab" * 3
     assert times.spreads[1].n == 3
     assert 0 <= times.own_share <= 1
+
+
+def test_the_processor_clock_does_not_count_waiting():
+    def wait_and_work():
+        time.sleep(0.02)
+        sum(range(200_000))
+
+    wall = take_turns({1: wait_and_work}, 5).spreads[1].median_s
+    own = take_turns({1: wait_and_work}, 5, clock="processor").spreads[1].median_s
+    assert own > 0
+    assert wall - own > 0.015
+
+
+def test_the_profile_says_which_clock_it_was(tmp_path, opener):
+    plan = dataclasses.replace(PLAN, steps=(1,), captions_per_category=2, cold_starts=1, clock="processor")
+    profile = measure(str(tmp_path), plan=plan, opener=opener)
+    assert "processor times" in profile.provenance.formulas["step_s"]
+    assert any("processor times" in caution for caution in profile.provenance.cautions)
+    assert profile.step_s_at() < 0.003  # the fake sleeps for its steps
 
 
 def test_a_spread_is_median_and_quartiles():

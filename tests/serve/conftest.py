@@ -1,6 +1,7 @@
 """Gateways for tests: a whole one on a real socket, and one inside of the test for what needs no socket."""
 
 import dataclasses
+import json
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -69,6 +70,24 @@ def slow(fleet: Fleet, step_s: float) -> Fleet:
         for node in fleet.nodes
     ]
     return dataclasses.replace(fleet, nodes=tuple(nodes))
+
+
+@pytest.fixture
+def small() -> tuple[Config, Fleet]:
+    """A configuration and its fleet."""
+    return small_config(), measured_fleet(small_config())
+
+
+@pytest.fixture
+def config_text() -> str:
+    """The configuration as TOML, for a gateway in a process of its own."""
+    return CONFIG
+
+
+@pytest.fixture
+def fleet_text() -> str:
+    """Its fleet as JSON."""
+    return json.dumps(measured_fleet(small_config()).to_dict())
 
 
 @pytest.fixture

@@ -44,7 +44,7 @@ def test_this_machine_alone_needs_no_key(host):
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "gateway.example"])
 def test_other_machines_need_a_key_or_a_clear_word(host):
-    with pytest.raises(ConfigError, match="EDGEGEN_API_KEYS.*--insecure"):
+    with pytest.raises(ConfigError, match=r"EDGEGEN_API_KEYS.*--insecure"):
         check_binding(host, Keys(), insecure=False)
     check_binding(host, Keys([KEY]), insecure=False)
     check_binding(host, Keys(), insecure=True)

@@ -103,7 +103,7 @@ def test_a_full_queue_says_when_to_try_again(slow):
     assert answer.json()["error"]["type"] == "rate_limit_error"
     for thread in crowd:
         thread.join(timeout=30)
-    assert not live.runtime.dispatcher.waiting, "the crowd lost its patience and left nothing behind"
+    wait_for(lambda: not live.runtime.dispatcher.waiting)  # the crowd lost its patience and left nothing behind
 
 
 def test_what_is_under_way_at_the_end_fails_with_a_word(make_gateway):

@@ -84,7 +84,7 @@ def test_models_are_listed(client):
 
 WRONG = {
     "unknown word": ({"prompt": "a unicorn"}, openai.BadRequestError, "prompt", "unknown_words"),
-    "empty prompt": ({"prompt": " "}, openai.BadRequestError, "prompt", "unknown_words"),
+    "empty prompt": ({"prompt": " "}, openai.BadRequestError, "prompt", "invalid_prompt"),
     "huge prompt": ({"prompt": "red " * 3000}, openai.BadRequestError, "prompt", "invalid_value"),
     "unknown model": (
         {"prompt": "a red circle", "model": "shapes-x"},

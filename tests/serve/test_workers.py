@@ -7,11 +7,12 @@ import time
 
 import pytest
 
-from edgegen.serve.workers import checks
+from edgegen.core.errors import WorkerError
+from edgegen.serve.workers import checks, client
 from edgegen.serve.workers.client import ProcessWorker
 from edgegen.serve.workers.instant import InstantWorker
 from edgegen.serve.workers.messages import LineError, Pace, decode, encode
-from edgegen.serve.workers.protocol import WorkerGoneError
+from edgegen.serve.workers.protocol import JobError, WorkerGoneError
 
 WORKERS = {
     "instant": lambda: InstantWorker("here"),
@@ -45,6 +46,35 @@ async def test_a_killed_worker_fails_its_job_and_comes_back():
     await worker.close()
 
 
+async def test_a_worker_that_hangs_is_ended_and_replaced(monkeypatch):
+    monkeypatch.setattr(client, "SILENCE_S", 2.0)
+    lost, back = [], asyncio.Event()
+    worker = ProcessWorker("edge", maker="instant")
+    await worker.open(on_lost=lost.append, on_joined=back.set)
+    os.kill(worker.pid, signal.SIGSTOP)
+    async with asyncio.timeout(30):
+        await back.wait()
+    assert lost == ["the worker was silent for 2 s"]
+    await worker.run(checks.job(), lambda progress: None)
+    await worker.close()
+
+
+async def test_a_worker_that_does_not_start_says_so():
+    worker = ProcessWorker("edge", maker="nonsense")
+    with pytest.raises(WorkerError, match="'edge' did not say hello"):
+        await worker.open(on_lost=print, on_joined=print)
+    assert not worker.alive
+    await worker.close()
+
+
+async def test_a_model_that_does_not_exist_is_a_refusal_of_its_loading():
+    worker = ProcessWorker("edge", maker="builtin")
+    await worker.open(on_lost=print, on_joined=print)
+    with pytest.raises(JobError, match="shapes-xxl"):
+        await worker.load("shapes-xxl", pad_s=0.0)
+    await worker.close()
+
+
 async def test_a_paced_worker_lasts_as_long_as_the_machine_it_stands_for():
     async with checks.opened(WORKERS["process"]) as worker:
         pace = Pace(load_s=0.1, fixed_s=0.05, step_s=0.02)
@@ -68,7 +98,7 @@ async def test_work_waits_its_turn_with_one_slot_and_runs_side_by_side_with_two(
     assert two_slots[1].queue_s < 0.15
 
 
-async def test_a_worker_process_ends_when_the_gateway_does():
+def test_a_worker_process_ends_when_the_gateway_does():
     script = (
         "import asyncio, time\n"
         "from edgegen.serve.workers.client import ProcessWorker\n"
@@ -79,15 +109,13 @@ async def test_a_worker_process_ends_when_the_gateway_does():
         "    time.sleep(60)\n"
         "asyncio.run(main())\n"
     )
-    gateway = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
-    pid = int(await asyncio.to_thread(gateway.stdout.readline))
-    gateway.kill()
-    gateway.wait()
-    gateway.stdout.close()
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as gateway:
+        pid = int(gateway.stdout.readline())
+        gateway.kill()
     deadline = time.monotonic() + 10
     while _alive(pid):
         assert time.monotonic() < deadline, "the worker outlived its gateway"
-        await asyncio.sleep(0.05)
+        time.sleep(0.05)
 
 
 def test_a_worker_starts_without_the_heavy_libraries():

@@ -9,7 +9,7 @@ import { usePalette } from "./usePalette";
 const REFRESH_MS = 1000;
 
 const ALL: { title: string; note: string; build: (items: readonly Item[], palette: Palette) => object }[] = [
-  { title: "Latency", note: "lines: P50 and P95 of the last 20; rings: deadline missed", build: latencyChart },
+  { title: "Latency", note: "solid: P50 of the last 20, dashed: P95", build: latencyChart },
   { title: "Estimated quality", note: "line: mean of the last 20", build: qualityChart },
   { title: "Energy per picture", note: "device and node together; line: mean of the last 20", build: energyChart },
   { title: "Predicted against actual", note: "on the diagonal the prediction was right", build: predictionChart },
@@ -31,6 +31,9 @@ export default function Charts({ tell }: { tell: (id: string) => void }) {
               {tier}
             </li>
           ))}
+          <li className="muted">
+            <span className="ring" aria-hidden="true" /> deadline missed
+          </li>
         </ul>
       </div>
       <div className="chart-grid">

@@ -1,3 +1,5 @@
+import { useEffect, useRef } from "react";
+
 import { quality } from "../logic/format";
 import { TIERS, type Tier } from "../types";
 import { useStore } from "../live/store";
@@ -8,9 +10,16 @@ import type { Ask } from "./useAsk";
 const PICTURES = [1, 2, 4, 8];
 
 export function Compose({ ask }: { ask: Ask }) {
-  const elsewhere = ask.refusal && ask.refusal.param !== "prompt" ? ask.refusal.message : null;
+  const here = useRef<HTMLFormElement>(null);
+  const { errors, refusal } = ask;
+  useEffect(() => {
+    // On a phone the wrong field may be out of sight above the button.
+    here.current?.querySelector<HTMLElement>("[aria-invalid='true']")?.focus();
+  }, [errors, refusal]);
+  const elsewhere = refusal && refusal.param !== "prompt" ? refusal.message : null;
   return (
     <form
+      ref={here}
       className="panel compose"
       aria-label="Ask for a picture"
       onSubmit={(event) => {
@@ -104,10 +113,10 @@ function Choices({ ask: { form, edit, errors } }: { ask: Ask }) {
           />
         )}
       </Field>
-      <Field name="From">
+      <Field name="From" hint="the device that asks">
         {(props) => (
           <select {...props} value={form.origin} onChange={(e) => edit({ origin: e.target.value })}>
-            <option value="">any device</option>
+            <option value="">default</option>
             {origins.map((name) => (
               <option key={name}>{name}</option>
             ))}

@@ -12,7 +12,6 @@ export function NodeCard({ node, tell }: { node: NodeView; tell: (id: string) =>
       <header>
         <h4>{node.name}</h4>
         <span className={busy ? "visually-hidden" : "state"}>{node.alive ? (busy ? "working" : "idle") : "not answering"}</span>
-        <Emulated what={node.emulated} />
       </header>
       <div className="jobs">
         {node.running.map((job) => (
@@ -26,10 +25,11 @@ export function NodeCard({ node, tell }: { node: NodeView; tell: (id: string) =>
         <Fact name="made" value={String(node.finished)} />
         <Fact name="energy" value={joules(node.energy_j)} />
       </dl>
-      <p className="node-foot">
+      <div className="node-foot">
         <Models node={node} />
         <LinkLine link={node.link} />
-      </p>
+        <Emulated what={node.emulated} />
+      </div>
     </article>
   );
 }

@@ -2,9 +2,11 @@ import { useState } from "react";
 
 import { joules, quality, seconds } from "../logic/format";
 import { isChosen, ranked } from "../logic/plan";
+import { energyOf } from "../logic/stats";
 import { useStore } from "../live/store";
 import type { Alternative, Plan, Tier } from "../types";
-import { Refused } from "./Refused";
+import { Reason } from "./Reason";
+import { OfferBox, Refused } from "./Refused";
 import { Where } from "./Where";
 import type { Ask, Planning } from "./useAsk";
 
@@ -32,16 +34,16 @@ export function PlanView({ ask, planning }: { ask: Ask; planning: Planning }) {
         </button>
       </div>
       {error && <Refused ask={ask} error={error} />}
-      {plan && <Decided plan={plan} />}
+      {plan && <Decided plan={plan} ask={ask} />}
     </div>
   );
 }
 
-function Decided({ plan }: { plan: Plan }) {
+function Decided({ plan, ask }: { plan: Plan; ask: Ask }) {
   const { decision } = plan;
   return (
     <>
-      {decision.node ? (
+      {decision ? (
         <p className="decision">
           <Where node={decision.node} tier={decision.tier} />
           <span>{decision.model}</span>
@@ -50,7 +52,8 @@ function Decided({ plan }: { plan: Plan }) {
       ) : (
         <p className="decision bad-text">No choice keeps every limit.</p>
       )}
-      <p className="reason">{plan.reason}</p>
+      <Reason text={plan.reason} tier={decision?.tier} />
+      {plan.offer && <OfferBox ask={ask} offer={plan.offer} />}
       <Alternatives plan={plan} />
     </>
   );
@@ -60,7 +63,7 @@ function Alternatives({ plan }: { plan: Plan }) {
   const [all, setAll] = useState(false);
   const nodes = useStore((state) => state.nodes);
   const rows = ranked(plan);
-  const longest_s = Math.max(...rows.map((row) => row.predicted.total_s), 1e-6);
+  const longest_s = Math.max(...rows.map((row) => row.predicted?.total_s ?? 0), 1e-6);
   const tierOf = (name: string) => nodes.find((node) => node.name === name)?.tier ?? null;
   return (
     <div className="table-scroll" tabIndex={0} role="region" aria-label="Alternatives">
@@ -108,11 +111,11 @@ function Row({ row, tier, chosen, longest_s }: RowProps) {
       <td>{row.model}</td>
       <td className="num">{row.steps}</td>
       <td className="num time">
-        <i style={{ width: `${(46 * row.predicted.total_s) / longest_s}px` }} aria-hidden="true" />
-        {seconds(row.predicted.total_s)}
+        <i style={{ width: `${(46 * (row.predicted?.total_s ?? 0)) / longest_s}px` }} aria-hidden="true" />
+        {seconds(row.predicted?.total_s)}
       </td>
       <td className="num">{quality(row.quality_estimate)}</td>
-      <td className="num">{joules(row.predicted.device_energy_j + row.predicted.node_energy_j)}</td>
+      <td className="num">{joules(energyOf(row.predicted))}</td>
       <td className="why">{why}</td>
     </tr>
   );

@@ -1,6 +1,7 @@
 import { joules, quality, seconds } from "../logic/format";
 import { takeOffer } from "../logic/form";
 import type { GatewayError } from "../live/api";
+import type { Offer } from "../types";
 import type { Ask } from "./useAsk";
 
 /** A picture that was not made: the gateway's reason, and its best offer where it has one. */
@@ -11,22 +12,28 @@ export function Refused({ ask, error }: { ask: Ask; error: GatewayError }) {
       <h2>{titleOf(error)}</h2>
       <p>{error.message}</p>
       {error.retryAfter_s !== null && <p className="muted">Try again in {seconds(error.retryAfter_s)}.</p>}
-      {offer && (
-        <div className="offer">
-          <p>
-            Best offer: <b>{offer.node}</b>, {offer.model}, {offer.steps === 1 ? "1 step" : `${offer.steps} steps`} in{" "}
-            {seconds(offer.total_s)}, estimated quality {quality(offer.quality)}, {joules(offer.energy_j)}.
-          </p>
-          <span className="row">
-            <button type="button" onClick={() => ask.generate(takeOffer(ask.form, offer))}>
-              Take the offer
-            </button>
-            <button type="button" className="quiet" onClick={() => ask.plan()}>
-              See every alternative
-            </button>
-          </span>
-        </div>
-      )}
+      {offer && <OfferBox ask={ask} offer={offer} />}
+    </div>
+  );
+}
+
+export function OfferBox({ ask, offer }: { ask: Ask; offer: Offer }) {
+  return (
+    <div className="offer">
+      <p>
+        Best offer: <b>{offer.node}</b>, {offer.model}, {offer.steps === 1 ? "1 step" : `${offer.steps} steps`} in{" "}
+        {seconds(offer.total_s)}, estimated quality {quality(offer.quality)}, {joules(offer.energy_j)} of the device.
+      </p>
+      <span className="row">
+        <button type="button" onClick={() => ask.generate(takeOffer(ask.form, offer))}>
+          Take the offer
+        </button>
+        {!ask.planning && (
+          <button type="button" className="quiet" onClick={() => ask.plan()}>
+            See every alternative
+          </button>
+        )}
+      </span>
     </div>
   );
 }

@@ -39,7 +39,7 @@ function Bar({ name, split, scale_s }: { name: string; split: Split; scale_s: nu
       <span>{name}</span>
       <div className="bar">
         {PARTS.map((part) => (
-          <i key={part} className={`part part-${part}`} style={{ width: `${(100 * split[`${part}_s`]) / scale_s}%` }} />
+          <i key={part} className={`part part-${part}`} style={{ width: `${(100 * (split[`${part}_s`] ?? 0)) / scale_s}%` }} />
         ))}
       </div>
       <b>{seconds(split.total_s)}</b>
@@ -74,7 +74,7 @@ function Row({ name, split }: { name: string; split: Split }) {
     <tr>
       <th scope="row">{name}</th>
       {PARTS.map((part) => (
-        <td key={part}>{split[`${part}_s`] > 0 ? seconds(split[`${part}_s`]) : "0"}</td>
+        <td key={part}>{split[`${part}_s`] === 0 ? "0" : seconds(split[`${part}_s`])}</td>
       ))}
     </tr>
   );

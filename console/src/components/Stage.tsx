@@ -40,7 +40,7 @@ function Forming({ run }: { run: Run }) {
   const item = run.items[0] ?? items.find((other) => isOf(run, other)) ?? null;
   const at = item ? progress.get(item.id) : undefined;
   const shown = run.final ?? run.partials.at(-1) ?? (at?.preview ? `data:image/png;base64,${at.preview}` : null);
-  const said = run.final ? "Finished" : at ? `Step ${at.step} of ${at.steps}` : item ? "Waiting for its turn" : "Deciding";
+  const phase = run.final ? "Finished" : at ? "In the making" : item ? "Waiting for its turn" : "Deciding";
   return (
     <div className="scene">
       <div className="canvas-column">
@@ -48,8 +48,9 @@ function Forming({ run }: { run: Run }) {
           {shown ? <img src={shown} alt={run.prompt} /> : <span className="no-image" />}
           {!run.final && <progress max={at?.steps ?? 1} value={at?.step ?? 0} aria-label="Denoising" />}
         </div>
-        <p className="caption" role="status">
-          {said}
+        <p className="caption">
+          <span role="status">{phase}</span>
+          {at && !run.final && <span aria-hidden="true">{`, step ${at.step} of ${at.steps}`}</span>}
         </p>
         <Strip run={run} />
       </div>

@@ -2,7 +2,9 @@ import type { ReactNode } from "react";
 
 import { dollars, joules, quality, seconds } from "../logic/format";
 import { errorText, isOver } from "../logic/state";
+import { energyOf } from "../logic/stats";
 import type { Item } from "../types";
+import { Reason } from "./Reason";
 import { SplitBars } from "./SplitBars";
 import { Where } from "./Where";
 
@@ -20,7 +22,7 @@ export function Story({ item, children }: { item: Item; children?: ReactNode }) 
           <Verdict item={item} />
         </p>
       )}
-      {made ? item.reason && <p className="reason">{item.reason}</p> : <p className="reason bad-text">{errorText(item)}</p>}
+      {made ? item.reason && <Reason text={item.reason} tier={item.tier} /> : <p className="reason bad-text">{errorText(item)}</p>}
       {children}
       <SplitBars predicted={item.predicted} actual={item.actual} deadline_s={item.deadline_s} />
       <Facts item={item} />
@@ -45,23 +47,30 @@ function Facts({ item }: { item: Item }) {
       {split && (
         <Fact
           name={item.actual ? "Energy" : "Energy, predicted"}
-          value={joules(split.device_energy_j + split.node_energy_j)}
+          value={joules(energyOf(split))}
           note={`device ${joules(split.device_energy_j)}, node ${joules(split.node_energy_j)}`}
         />
       )}
-      {split && split.money_usd > 0 && <Fact name="Cost" value={dollars(split.money_usd)} />}
+      {split && (split.money_usd ?? 0) > 0 && <Fact name="Cost" value={dollars(split.money_usd)} />}
       {item.origin && <Fact name="Asked from" value={item.origin} />}
       {item.policy && <Fact name="Policy" value={item.policy} />}
       {item.emulated && item.emulated.length > 0 && (
-        <Fact name="Emulated" value={item.emulated.join(", ")} note="the rest is real" />
+        <Fact name="Emulated" value={item.emulated.join(", ")} note="the denoising is real" wide />
       )}
     </dl>
   );
 }
 
-function Fact({ name, value, note }: { name: string; value: string; note?: string | undefined }) {
+interface FactProps {
+  name: string;
+  value: string;
+  note?: string | undefined;
+  wide?: boolean;
+}
+
+function Fact({ name, value, note, wide = false }: FactProps) {
   return (
-    <div>
+    <div className={wide ? "wide-fact" : undefined}>
       <dt>{name}</dt>
       <dd>
         {value}

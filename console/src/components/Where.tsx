@@ -14,7 +14,7 @@ export function Where({ node, tier }: { node: string; tier: Tier | null | undefi
 export function Emulated({ what }: { what: readonly string[] | null | undefined }) {
   if (!what || what.length === 0) return null;
   return (
-    <span className="badge" title={`Real work, but its ${what.join(" and ")} imitated from declared figures`}>
+    <span className="badge" title={"Pictures are really made here; this is imitated from declared figures"}>
       emulated: {what.join(", ")}
     </span>
   );

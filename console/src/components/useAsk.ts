@@ -93,5 +93,5 @@ async function planned(form: Form, policy: string): Promise<Planning> {
 }
 
 export function isAboutTheForm(error: GatewayError): boolean {
-  return error.status === 400 && error.code !== "infeasible";
+  return error.status === 400 && error.code !== "infeasible" && error.param !== "edgegen.policy";
 }

@@ -3,6 +3,7 @@
 import type { Grammar, Item, NodeView, Offer, Plan } from "../types";
 
 const KEY = "edgegen.key";
+const READ_MS = 15_000; // small answers; without one the line is taken for dead
 
 /** An error as the gateway words it; `status` 0 means that it could not be reached. */
 export class GatewayError extends Error {
@@ -72,7 +73,7 @@ export const read = {
 };
 
 async function json<T>(path: string): Promise<T> {
-  return (await call(path)).json() as Promise<T>;
+  return (await call(path, { signal: AbortSignal.timeout(READ_MS) })).json() as Promise<T>;
 }
 
 /** Names out of a listing, whether it holds plain names or objects with an id or a name. */

@@ -1,12 +1,14 @@
 /** Follows the gateway's events for as long as the page lives, and comes back when the line breaks. */
 
-import { apply, history, newsOf, type News } from "../logic/state";
+import { apply, history, isOver, newsOf, type News } from "../logic/state";
 import { GatewayError, call, read } from "./api";
 import { events } from "./sse";
 import { change, getState } from "./store";
 
-const HISTORY = 100; // what the gateway lists by default
+const HISTORY = 200; // of the gateway's list; what happens from now on comes by events
 const SILENCE_MS = 12_000; // node news comes about once a second
+const OPEN_MS = 15_000; // until the gateway answers at all
+const RECHECK_MS = 30_000; // a slow page may miss events
 const BATCH_MS = 80; // many events, one repaint
 
 let wake: (() => void) | null = null;
@@ -37,11 +39,18 @@ export async function follow(signal: AbortSignal): Promise<void> {
 }
 
 async function session(signal: AbortSignal, opened: () => void): Promise<void> {
-  const response = await call("v1/events", { signal });
+  const line = new AbortController();
+  const hangUp = () => line.abort();
+  signal.addEventListener("abort", hangUp);
+  const tooLate = setTimeout(hangUp, OPEN_MS);
+  const recheck = setInterval(() => void catchUp().catch(() => undefined), RECHECK_MS);
   const inbox = new Inbox();
   try {
+    const open = unfinished();
+    const response = await call("v1/events", { signal: line.signal });
+    clearTimeout(tooLate);
     // Events are open before the list is read, so nothing falls between the two.
-    await prepare();
+    await prepare(open);
     opened();
     change((state) => ({ ...state, connection: { kind: "live" }, needKey: false }));
     for await (const message of events(response, SILENCE_MS)) {
@@ -49,13 +58,27 @@ async function session(signal: AbortSignal, opened: () => void): Promise<void> {
       if (news) inbox.add(news);
     }
   } finally {
+    clearTimeout(tooLate);
+    clearInterval(recheck);
+    signal.removeEventListener("abort", hangUp);
+    hangUp(); // whatever went wrong, no connection is left behind: a browser has few of them
     inbox.flush();
   }
 }
 
-async function prepare(): Promise<void> {
+function unfinished(): string[] {
+  return getState().items.filter((item) => !isOver(item)).map((item) => item.id);
+}
+
+async function catchUp(): Promise<void> {
+  if (unfinished().length === 0) return;
+  const items = await read.requests(HISTORY);
+  change((state) => history(state, items, Date.now() / 1000));
+}
+
+async function prepare(open: string[]): Promise<void> {
   const [nodes, items] = await Promise.all([read.nodes(), read.requests(HISTORY)]);
-  change((state) => history({ ...state, nodes }, items, Date.now() / 1000));
+  change((state) => history({ ...state, nodes }, items, Date.now() / 1000, open));
   const [grammar, models, policies] = await Promise.all([
     getState().grammar ?? optional(read.grammar(), null),
     optional(read.models(), getState().models),

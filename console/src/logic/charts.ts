@@ -2,7 +2,7 @@
 
 import { TIERS, type Item, type Tier } from "../types";
 import { clock, joules, quality, seconds } from "./format";
-import { mean, pictureEnergy, quantile, rolling } from "./stats";
+import { energyOf, mean, quantile, rolling } from "./stats";
 
 export interface Palette {
   tiers: Record<Tier, string>;
@@ -23,6 +23,7 @@ interface Point {
 
 type Show = (value: number) => string;
 const WINDOW = 20;
+const MINUTE_MS = 60_000;
 
 export function latencyChart(items: readonly Item[], palette: Palette): object {
   const points = pointsOf(items, (item) => [item.created * 1000, item.actual?.total_s]);
@@ -39,21 +40,29 @@ export function qualityChart(items: readonly Item[], palette: Palette): object {
 }
 
 export function energyChart(items: readonly Item[], palette: Palette): object {
-  const points = pointsOf(items, (item) => [item.created * 1000, pictureEnergy(item)]);
+  const points = pointsOf(items, (item) => [item.created * 1000, energyOf(item.actual)]);
   return overTime(points, palette, joules, [line("mean", rolling(pairs(points), WINDOW, mean), palette.ink)]);
 }
 
 export function predictionChart(items: readonly Item[], palette: Palette): object {
   const points = pointsOf(items, (item) => [item.predicted?.total_s, item.actual?.total_s]);
-  const end = Math.max(...points.flatMap((point) => point.value), 0.01) * 1.05;
-  const side = { ...axis(palette, seconds), min: 0, max: end, nameGap: 26, nameLocation: "middle", nameTextStyle: { color: palette.muted } };
+  const { step, end } = ticks(Math.max(...points.flatMap((point) => point.value), 0.01));
+  const side = { ...axis(palette, seconds), min: 0, max: end, interval: step, nameGap: 26, nameLocation: "middle", nameTextStyle: { color: palette.muted } };
   return {
-    ...frame(palette, seconds, (x) => `predicted ${seconds(x)}`),
+    ...frame(palette, seconds, (x) => `predicted ${seconds(x)}, actual`, " "),
     grid: { left: 62, right: 14, top: 12, bottom: 42 },
     xAxis: { ...side, name: "predicted" },
     yAxis: { ...side, name: "actual", nameGap: 46 },
     series: [line("exact", [[0, 0], [end, end]], palette.muted, "dashed"), ...scatter(points, palette)],
   };
+}
+
+/** A round step that reaches `most` in three to six strides, so that both axes can have the same marks. */
+export function ticks(most: number): { step: number; end: number } {
+  const rough = most / 5;
+  const unit = 10 ** Math.floor(Math.log10(rough));
+  const step = ([1, 2, 5, 10].find((digit) => digit * unit >= rough) ?? 10) * unit;
+  return { step, end: step * Math.ceil(most / step) };
 }
 
 /** Finished pictures, oldest first, that have both coordinates. */
@@ -78,12 +87,20 @@ function overTime(points: readonly Point[], palette: Palette, show: Show, lines:
     ...frame(palette, show, (x) => clock(x / 1000)),
     grid: { left: 56, right: 14, top: 12, bottom: 26 },
     xAxis: {
-      type: "time", splitNumber: 4, axisLine: { lineStyle: { color: palette.line } }, axisTick: { show: false },
+      type: "time", ...span(points), splitNumber: 4, axisLine: { lineStyle: { color: palette.line } }, axisTick: { show: false },
       axisLabel: { color: palette.muted, hideOverlap: true, formatter: (value: number) => clock(value / 1000) },
     },
     yAxis: { ...axis(palette, show), min: 0 },
     series: [...scatter(points, palette), ...lines],
   };
+}
+
+/** At least a minute, so that the first few points do not stand on a scale of days. */
+function span(points: readonly Point[]): { min?: number; max?: number } {
+  const [first, last] = [points[0]?.value[0], points.at(-1)?.value[0]];
+  if (first === undefined || last === undefined) return {};
+  const spare = Math.max(0, MINUTE_MS - (last - first));
+  return { min: first - spare, max: last };
 }
 
 function axis(palette: Palette, show: Show): object {
@@ -110,14 +127,14 @@ function line(name: string, data: [number, number][], color: string, type = "sol
   return { type: "line", id: name, name, data, showSymbol: false, silent: true, z: 2, lineStyle: { color, width: 1.6, type, opacity: 0.75 }, tooltip: { show: false } };
 }
 
-function frame(palette: Palette, show: Show, where: Show): object {
+function frame(palette: Palette, show: Show, where: Show, join = " · "): object {
   return {
     animation: false,
     textStyle: { fontFamily: "system-ui, sans-serif" },
     tooltip: {
       trigger: "item", confine: true, backgroundColor: palette.panel, borderColor: palette.line, padding: [6, 9],
       textStyle: { color: palette.ink, fontSize: 12 },
-      formatter: (hit: { name: string; value: [number, number] }) => tip([hit.name, `${where(hit.value[0])} · ${show(hit.value[1])}`]),
+      formatter: (hit: { name: string; value: [number, number] }) => tip([hit.name, `${where(hit.value[0])}${join}${show(hit.value[1])}`]),
     },
   };
 }

@@ -1,6 +1,7 @@
 /** Numbers as people read them. Everything that may be missing shows as a dash. */
 
 const DASH = "–";
+const GAP = "\u00a0"; // a number never parts from its unit
 
 type Maybe = number | null | undefined;
 
@@ -10,18 +11,18 @@ function known(value: Maybe): value is number {
 
 export function seconds(value: Maybe): string {
   if (!known(value)) return DASH;
-  if (value > 0 && value < 0.0005) return "<1 ms";
-  if (Math.abs(value) < 0.9995) return `${Math.round(value * 1000)} ms`;
-  if (value < 99.95) return `${value.toFixed(value < 9.995 ? 2 : 1)} s`;
-  return `${Math.floor(Math.round(value) / 60)} min ${Math.round(value) % 60} s`;
+  if (value > 0 && value < 0.0005) return `<1${GAP}ms`;
+  if (Math.abs(value) < 0.9995) return `${Math.round(value * 1000)}${GAP}ms`;
+  if (value < 99.95) return `${value.toFixed(value < 9.995 ? 2 : 1)}${GAP}s`;
+  return `${Math.floor(Math.round(value) / 60)}${GAP}min ${Math.round(value) % 60}${GAP}s`;
 }
 
 export function joules(value: Maybe): string {
   if (!known(value)) return DASH;
-  if (value === 0) return "0 J";
-  if (Math.abs(value) < 0.9995) return `${threeDigits(value * 1000)} mJ`;
-  if (value < 999.5) return `${threeDigits(value)} J`;
-  return `${threeDigits(value / 1000)} kJ`;
+  if (value === 0) return `0${GAP}J`;
+  if (Math.abs(value) < 0.9995) return `${threeDigits(value * 1000)}${GAP}mJ`;
+  if (value < 999.5) return `${threeDigits(value)}${GAP}J`;
+  return `${threeDigits(value / 1000)}${GAP}kJ`;
 }
 
 export function dollars(value: Maybe): string {
@@ -31,10 +32,10 @@ export function dollars(value: Maybe): string {
 }
 
 export function share(value: Maybe): string {
-  return known(value) ? `${Math.round(value * 100)} %` : DASH;
+  return known(value) ? `${Math.round(value * 100)}${GAP}%` : DASH;
 }
 
-/** A probability: two decimals without the leading zero's noise, so 0.915 reads as .92. */
+/** A probability, with two decimals. */
 export function quality(value: Maybe): string {
   if (!known(value)) return DASH;
   return value.toFixed(2);
@@ -42,9 +43,9 @@ export function quality(value: Maybe): string {
 
 export function bitrate(value: Maybe): string {
   if (!known(value)) return DASH;
-  if (value >= 1e9) return `${threeDigits(value / 1e9)} Gbit/s`;
-  if (value >= 1e6) return `${threeDigits(value / 1e6)} Mbit/s`;
-  return `${threeDigits(value / 1e3)} kbit/s`;
+  if (value >= 1e9) return `${threeDigits(value / 1e9)}${GAP}Gbit/s`;
+  if (value >= 1e6) return `${threeDigits(value / 1e6)}${GAP}Mbit/s`;
+  return `${threeDigits(value / 1e3)}${GAP}kbit/s`;
 }
 
 export function count(value: number, one: string, many: string): string {

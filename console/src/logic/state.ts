@@ -39,6 +39,7 @@ export type News =
   | { kind: "progress"; id: string; step: number; steps: number; preview_b64?: string | null }
   | { kind: "nodes"; nodes: NodeView[] };
 
+const FORGOTTEN = "The gateway was restarted and no longer knows this picture.";
 const OVER: readonly Status[] = ["finished", "failed", "refused", "cancelled"];
 
 export function isOver(item: Item): boolean {
@@ -61,7 +62,8 @@ export function newsOf(event: string, data: string): News | null {
   if (event === "progress") return { ...(body as { step: number; steps: number }), kind: "progress", id: item.id };
   if (event === "decided") return { kind: "item", item: { status: "waiting", ...known } };
   if (event === "finished" || event === "failed" || event === "refused" || event === "cancelled") {
-    return { kind: "item", item: { ...known, status: event } };
+    // A cancelled picture comes as "failed" and says so itself.
+    return { kind: "item", item: { ...known, status: known.status && OVER.includes(known.status) ? known.status : event } };
   }
   return null;
 }
@@ -73,9 +75,14 @@ export function apply(state: State, news: News, now_s: number): State {
   return { ...state, items, progress: stillRunning(state.progress, items) };
 }
 
-/** Take over the gateway's own list; what came by events meanwhile stays unless the list knows better. */
-export function history(state: State, listed: readonly Item[], now_s: number): State {
-  const items = [...listed].reverse().reduce((all, item) => upsert(all, item, now_s), state.items);
+/**
+ * Take over the gateway's own list; what came by events meanwhile stays unless the list knows better.
+ * `open` are pictures that were under way when the line broke: the list knows them, or the gateway has forgotten them.
+ */
+export function history(state: State, listed: readonly Item[], now_s: number, open: readonly string[] = []): State {
+  const known = new Set(listed.map((item) => item.id));
+  const lost = open.filter((id) => !known.has(id)).map((id) => ({ id, status: "failed" as const, error: FORGOTTEN }));
+  const items = [...lost, ...[...listed].reverse()].reduce((all, item) => upsert(all, item, now_s), state.items);
   return { ...state, items, progress: stillRunning(state.progress, items) };
 }
 

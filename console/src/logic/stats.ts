@@ -1,6 +1,6 @@
 /** Figures over the pictures that the page remembers. */
 
-import type { Item } from "../types";
+import type { Item, Split } from "../types";
 
 /** Linear-interpolated quantile of an unsorted list, or null when there is nothing to rank. */
 export function quantile(values: readonly number[], q: number): number | null {
@@ -46,8 +46,10 @@ export interface Summary {
   energy_j: number | null;
 }
 
-export function pictureEnergy(item: Item): number | null {
-  return item.actual ? item.actual.device_energy_j + item.actual.node_energy_j : null;
+/** Of the device and the node together. */
+export function energyOf(split: Split | null | undefined): number | null {
+  if (split?.device_energy_j == null || split.node_energy_j == null) return null;
+  return split.device_energy_j + split.node_energy_j;
 }
 
 export function summarise(items: readonly Item[]): Summary {
@@ -55,7 +57,7 @@ export function summarise(items: readonly Item[]): Summary {
   const judged = done.filter((item) => typeof item.met_deadline === "boolean" && item.deadline_s != null);
   const totals = done.map((item) => item.actual?.total_s ?? 0);
   const qualities = done.map((item) => item.quality_estimate).filter((q): q is number => typeof q === "number");
-  const energies = done.map(pictureEnergy).filter((e): e is number => e !== null);
+  const energies = done.map((item) => energyOf(item.actual)).filter((e): e is number => e !== null);
   return {
     finished: done.length,
     refused: items.filter((item) => item.status === "refused").length,

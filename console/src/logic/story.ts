@@ -13,6 +13,7 @@ export function itemOf(story: Record<string, unknown>): Item | null {
   return typeof inner.id === "string" && typeof inner.prompt === "string" ? inner : null;
 }
 
+const LONGEST = 100;
 const NAMES = ["what", "event", "kind"];
 const TIMES = ["after_s", "at_s", "now_s"];
 
@@ -30,6 +31,11 @@ export function happenings(story: Record<string, unknown>): Happening[] {
   }));
 }
 
+/** The parts of a reason, which the planner parts with semicolons. Who decided is told beside it. */
+export function clauses(reason: string): string[] {
+  return reason.replace(/\. Decided by \S+\.$/, "").split(/;\s+/).filter((part) => part.trim() !== "");
+}
+
 function first(row: Record<string, unknown>, names: string[], type: "string" | "number"): unknown {
   return names.map((name) => row[name]).find((value) => typeof value === type);
 }
@@ -39,5 +45,6 @@ function isRecord(value: unknown): value is Record<string, unknown> {
 }
 
 function isPlain(value: unknown): boolean {
-  return ["string", "number", "boolean"].includes(typeof value) && value !== "";
+  // A long text is the reason, which the story tells already.
+  return ["number", "boolean"].includes(typeof value) || (typeof value === "string" && value !== "" && value.length <= LONGEST);
 }

@@ -47,7 +47,9 @@ def demo(
     if json:
         print_json(found.to_dict())
         return
-    print_table(f"{count} requests per policy, seed {seed}", COLUMNS, [table_row(row) for row in found.scores])
+    by_policy = [table_row(row) for row in found.scores]
+    names, *figures = zip(COLUMNS, *by_policy, strict=True)
+    print_table(f"{count} requests per policy, seed {seed}", names, figures)
     say("good: in time, and the judge finds everything that the caption says. Rates with 95 % intervals.")
     say(f"machine load {found.load['before']} before, {found.load['after']} after")
     say(f"report: {out / 'report.html'}   pictures: {out / 'contact-sheet.png'}   numbers: {out / 'result.json'}")

@@ -94,6 +94,9 @@ def measure(
     quick: Annotated[bool, typer.Option("--quick", help="Fewer pictures and steps: a first look in seconds.")] = False,
     captions: Annotated[int | None, typer.Option(min=1, help="Pictures to judge per category and step count.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of captions and noise.")] = 0,
+    clock: Annotated[
+        str, typer.Option(help="`wall`, or `processor` on a machine that others use at the same time.")
+    ] = "wall",
     out: Annotated[Path | None, typer.Option(help="Profile file to write [default: MODEL.json].")] = None,
     json: AsJson = False,
 ) -> None:
@@ -107,7 +110,7 @@ def measure(
     from edgegen.generate.measure import FULL, QUICK
     from edgegen.generate.measure import measure as measure_profile
 
-    plan = dataclasses.replace(QUICK if quick else FULL, seed=seed)
+    plan = dataclasses.replace(QUICK if quick else FULL, seed=seed, clock=clock)
     if captions is not None:
         plan = dataclasses.replace(plan, captions_per_category=captions)
     with progress_bar() as progress:

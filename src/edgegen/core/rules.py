@@ -60,6 +60,8 @@ def repair(state: State, decision: Decision) -> Decision:
     keep what they have.
     """
     xp = namespace(state.tasks.live, decision.node)
+    if xp is np and not violated_rows(state, decision).any() and not resident_violations(state, decision).any():
+        return decision  # the usual case in the live path, at a fraction of the cost
     mended = _mend_steps(xp, state, decision)
     mended = _mend_shares(xp, state, mended)
     broken = _any({k: v for k, v in violations(state, mended).items() if k != "node_oversubscribed"})

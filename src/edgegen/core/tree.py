@@ -16,6 +16,6 @@ def value(cls: type[T]) -> type[T]:
     cheaper than `equinox.Module` (docs/adr/0006-plain-values.md).
     """
     frozen = dataclasses.dataclass(frozen=True)(cls)
-    names = [field.name for field in dataclasses.fields(frozen)]
+    names = list(frozen.__dataclass_fields__)  # type: ignore[attr-defined]  # `fields` wants a type that knows it
     jax.tree_util.register_dataclass(frozen, data_fields=names, meta_fields=[])
     return frozen

@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import functools
 from collections.abc import Iterable
 
 import numpy as np
@@ -21,6 +22,7 @@ class Run:
     row: TaskRow
     start: Start
     started_s: float
+    air_s: float = 0.0  # how long its picture takes the downlink
     step: int = 0
     since_s: float = 0.0  # when the last thing happened: it got its turn after its upload, or finished a step
 
@@ -62,17 +64,39 @@ class NodeBook:
     energy_j: float = 0.0
     spans: collections.deque[tuple[float, float]] = dataclasses.field(default_factory=collections.deque)
 
-    @property
-    def occupied(self) -> int:
-        """How many started requests still need the node's time."""
-        return sum(not run.generated for run in self.runs.values())
+    def has_room(self, ahead: int) -> bool:
+        """Whether another request may be started: few wait for the node's time, and few for its downlink."""
+        sending = sum(run.generated for run in self.runs.values())
+        return sending <= 1 + ahead and len(self.runs) - sending <= ahead
 
     def backlog_s(self, now_s: float) -> float:
-        """Return when, counted from now, the node will be free of everything that was started on it."""
+        """Return when, counted from now, the node's compute will be free of everything that was started on it."""
         free_s = now_s
         for run in self.runs.values():
             free_s = run.free_s(free_s, now_s)
         return free_s - now_s
+
+    def downlink_s(self, now_s: float) -> float:
+        """Return when, counted from now, everything that was started will have left the node's downlink."""
+        free_s, made_s = 0.0, now_s
+        for run in self.runs.values():
+            if run.generated:
+                free_s = max(free_s, run.since_s + run.start.fixed_s / 2) + run.air_s
+            else:
+                made_s = run.free_s(made_s, now_s)
+                free_s = max(free_s, made_s) + run.air_s
+        return max(0.0, free_s - now_s)
+
+    def promised_s(self, now_s: float) -> float:
+        """Return how long a new request has to wait here, for the node's compute or in effect for its downlink."""
+        if not self.runs:
+            return 0.0
+        return max(self.backlog_s(now_s), self.downlink_s(now_s) - self.shortest_s)
+
+    @functools.cached_property
+    def shortest_s(self) -> float:
+        """The time of the shortest picture: so much of a wait for the downlink passes while one is made."""
+        return min(speed.fixed_s + speed.step_s for speed in self.spec.speeds.values())
 
     def turn_after(self, ended_s: float) -> None:
         """The run in front has left the node's compute: the next one gets its turn now."""
@@ -126,7 +150,8 @@ class Books:
     def begin(self, row: TaskRow, start: Start, now_s: float) -> None:
         """Book a start."""
         book = self.nodes[start.node]
-        run = Run(row, start, now_s)
+        half_rtt_s = self.catalog.path(row.request.origin, start.node).rtt_s / 2
+        run = Run(row, start, now_s, air_s=max(0.0, start.predicted.download_s - half_rtt_s))
         run.since_s = run.ready_s
         book.runs[start.id] = run
         self._where[start.id] = start.node
@@ -174,14 +199,14 @@ class Books:
         live[LOCAL] = True
         for row, book in enumerate(self._servers, start=1):
             live[row] = book.alive
-            backlog[row] = book.backlog_s(now_s) if book.runs else 0.0
+            backlog[row] = book.promised_s(now_s)
             for model in book.resident:
                 resident[row, catalog.models[model]] = True
         # Row LOCAL speaks for every device: a model counts as loaded there when all devices that have it hold it.
         for name, row in catalog.models.items():
             having = [book for book in self._devices if name in book.spec.speeds]
             resident[LOCAL, row] = bool(having) and all(name in book.resident for book in having)
-        device_backlog = np.array([book.backlog_s(now_s) if book.runs else 0.0 for book in self._devices])
+        device_backlog = np.array([book.promised_s(now_s) for book in self._devices])
         device_live = np.array([book.alive for book in self._devices])
         for node, seconds in ahead:
             if self.nodes[node].spec.tier == "device":
@@ -230,7 +255,7 @@ class Books:
             "tier": spec.tier,
             "models": list(spec.speeds),
             "resident": sorted(book.resident),
-            "queue": book.occupied - len(begun) + planned,
+            "queue": sum(not run.generated for run in book.runs.values()) - len(begun) + planned,
             "running": running,
             "backlog_s": book.backlog_s(now_s),
             "utilisation": book.utilisation(now_s),

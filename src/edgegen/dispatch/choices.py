@@ -50,6 +50,11 @@ class Table:
         """Whether a request can run anywhere at all now."""
         return bool(self.options.possible[at].any())
 
+    def slack_s(self, at: int) -> float:
+        """Return for how long the fastest option stays within the deadline if nothing else changes."""
+        fastest_s = float(np.where(self.options.possible[at], self.options.total_s[at], np.inf).min())
+        return max(0.0, self.rows[at].request.limits.deadline_s - float(self.state.tasks.age_s[at]) - fastest_s)
+
     def excess(self, at: int) -> np.ndarray:
         """float[N, M, S]: by how much an option breaks the limits, relative to them; inf where not possible."""
         table, limits = self.options, self.rows[at].request.limits

@@ -82,6 +82,7 @@ class Dispatcher:
         self._decider = Decider(policy, policy_name)
         self._waiting: dict[str, Waiting] = {}
         self._plan: tuple[Table, Answer] | None = None  # of the event being handled, for the journal
+        self._review_s = math.inf  # when time alone may change what is right for a waiting request
         self._seq = 0
 
     @property
@@ -120,11 +121,13 @@ class Dispatcher:
         table = self._admission_table(row, now_s)
         answer = {"policy": decider.name}
         if self._refuses(table):
-            option, verdict = None, {"refused": "infeasible", "reason": _refusal(table), "offer": table.offer(0)}
+            option, verdict = None, {"decision": None, "reason": _refusal(table), "offer": table.offer(0)}
         else:
             rows = [waiting.row for waiting in self._waiting.values()] + [row]
             full = Table.of(self.catalog, rows, self._state(rows, now_s)) if len(rows) > 1 else table
             choice = decider.choose(full).choices[-1]
+            if not choice.refused or request.wish.allow_degrade:
+                choice = self._unheld(full, len(rows) - 1, choice, 0.0)
             option, verdict = choice.option, _verdict(table, choice, decider.name)
         return {**answer, **verdict, "alternatives": table.alternatives(0, option)}
 
@@ -143,7 +146,8 @@ class Dispatcher:
                 yield from self._changed(event)
                 yield from self._replan(now_s)
             case Tick():
-                yield from self._replan(now_s)
+                if now_s >= self._review_s:
+                    yield from self._replan(now_s)
 
     def _ran(self, event: Progressed | Finished | Failed, now_s: float) -> Iterator[Command]:
         """Hear about a request that was started; plan when it leaves the node's compute."""
@@ -248,6 +252,7 @@ class Dispatcher:
             table = Table.of(self.catalog, rows, self._state(rows, now_s))
         answer = self._decider.choose(table)
         self._plan = (table, answer)
+        self._review_s = math.inf
         if answer.resident is not None:
             yield from self._keep(table, answer.resident)
         for at in sorted(range(len(waiting)), key=lambda at: (waiting[at].due_s, at)):
@@ -259,6 +264,7 @@ class Dispatcher:
         entry.node, entry.work_s = None, 0.0
         if not table.possible(at):
             entry.stranded_since_s = now_s if entry.stranded_since_s is None else entry.stranded_since_s
+            self._review_s = now_s
             if now_s >= min(entry.stranded_since_s + STRANDED_LIMIT_S, entry.due_s):
                 yield self._give_up(request, "failed", "no node that may run this request is up any more")
             return
@@ -272,22 +278,26 @@ class Dispatcher:
             reason = f"the policy {self.policy_name} refuses it"
             yield self._give_up(request, "infeasible", reason, offer=table.offer(at))
             return
-        choice = self._unheld(table, at, entry, choice, now_s)
+        held_since_s = now_s if entry.held_since_s is None else entry.held_since_s
+        entry.held_since_s = held_since_s if choice.option is None else None
+        choice = self._unheld(table, at, choice, now_s - held_since_s)
         if choice.option is None:
+            self._review_s = now_s
             return
         node, _, _ = table.names(at, choice.option)
         entry.node, entry.work_s = node, float(table.options.work_s[at][choice.option])
-        if self.books.nodes[node].occupied <= self.ahead:
+        if self.books.nodes[node].has_room(self.ahead):
             del self._waiting[request.id]
             yield from self._start(table, at, entry, choice, now_s)
+        else:
+            self._review_s = min(self._review_s, now_s + table.slack_s(at))
 
-    def _unheld(self, table: Table, at: int, entry: Waiting, choice: Choice, now_s: float) -> Choice:
-        """Let a policy hold a request for a while; afterwards, and instead of a refusal, choose for it."""
-        if choice.option is not None:
-            entry.held_since_s = None
-            return choice
-        entry.held_since_s = now_s if entry.held_since_s is None else entry.held_since_s
-        if not choice.refused and now_s < entry.held_since_s + HOLD_LIMIT_S:
+    def _unheld(self, table: Table, at: int, choice: Choice, held_s: float) -> Choice:
+        """Let a policy hold a request for a while; afterwards, and instead of a refusal, choose for it.
+
+        While nothing is under way only time would change, so there is nothing to wait for.
+        """
+        if choice.option is not None or (not choice.refused and len(self.books) and held_s < HOLD_LIMIT_S):
             return choice
         verb = "refused it" if choice.refused else "left it waiting"
         return builtin_choice(table, at, f"{self.policy_name} {verb}, so the cheapest option was taken")
@@ -299,12 +309,14 @@ class Dispatcher:
         book = self.books.nodes[node]
         yield from self._make_room(node, model)
         speed = speed_at(book.spec, model, choice.clock)
-        split = table.split(at, option, clock=choice.clock, wait_s=book.backlog_s(now_s))
+        wait_s, load_s = book.backlog_s(now_s), 0.0 if model in book.resident else speed.load_s
+        generate_s = speed.fixed_s + steps * speed.step_s
+        split = table.split(at, option, clock=choice.clock, wait_s=wait_s)
+        made_s = max(wait_s, split.upload_s) + load_s + generate_s
+        downlink_s = max(0.0, book.downlink_s(now_s) - made_s) if split.download_s > 0 else 0.0
+        waited_s = max(0.0, now_s - request.arrived_s)
         split = dataclasses.replace(
-            split,
-            queue_s=split.queue_s + max(0.0, now_s - request.arrived_s),
-            load_s=0.0 if model in book.resident else speed.load_s,
-            generate_s=speed.fixed_s + steps * speed.step_s,
+            split, queue_s=split.queue_s + waited_s + downlink_s, load_s=load_s, generate_s=generate_s
         )
         start = Start(
             id=request.id,

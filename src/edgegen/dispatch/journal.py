@@ -193,6 +193,31 @@ def story(entries: list[dict[str, Any]], request_id: str) -> list[dict[str, Any]
     return parts
 
 
+def ids(entries: list[dict[str, Any]]) -> list[str]:
+    """Return the ids of all requests that arrived, in order."""
+    return [entry["event"]["request"]["id"] for entry in entries if entry["event"]["kind"] == "Arrived"]
+
+
+def requests(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return one line per request in the order of arrival: what was asked, where it ran last, how it ended."""
+    found: dict[str, dict[str, Any]] = {}
+    for entry in entries:
+        event = entry["event"]
+        if event["kind"] == "Arrived":
+            asked = {key: event["request"][key] for key in ("id", "prompt", "category", "origin", "arrived_s")}
+            found[asked["id"]] = {**asked, "status": "waiting", "node": None, "model": None, "steps": None}
+        ended = {"Finished": "finished", "Abandoned": "cancelled"}.get(event["kind"])
+        if ended and event["id"] in found:
+            found[event["id"]]["status"] = ended
+        for command in entry["commands"]:
+            if command["kind"] == "Start":
+                ran = {key: command[key] for key in ("node", "model", "steps")}
+                found[command["id"]].update(status="running", **ran)
+            elif command["kind"] == "Reject":
+                found[command["id"]]["status"] = "failed" if command["code"] == "failed" else "refused"
+    return list(found.values())
+
+
 def _lines(path: Path) -> list[str]:
     try:
         return path.read_text(encoding="utf-8", errors="replace").splitlines()

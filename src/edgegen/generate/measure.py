@@ -5,14 +5,14 @@ judge look at pictures of captions that were never trained on. What cannot be me
 declared and marked as assumed.
 """
 
-import datetime
+import datetime as dt
 import hashlib
 import os
 import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -20,10 +20,12 @@ from edgegen import __version__
 from edgegen.core.curve import Curve, Fit, fit_all, monotone, tidy
 from edgegen.core.errors import InputError
 from edgegen.core.profile import PROMPT_FOLLOWING, Profile, Provenance, QualityPoint, StepPoint
-from edgegen.generate.meters import EnergyCounter, Interleaved, cold_start, take_turns, wilson
+from edgegen.generate.meters import CLOCKS, EnergyCounter, Interleaved, cold_start, take_turns, wilson
 
 DECLARED_CORE_W = 10.0
 ENERGY_WINDOW_S = 2.0
+ENERGY_STEPS = 16
+MAX_REPEATS = 97  # a timed batch does this many steps and a few more; the samplers know 100
 QUALITY_CHUNK = 16
 BUSY_BELOW = 0.9  # a smaller share of the wall time means that somebody else had the processor
 
@@ -35,15 +37,17 @@ class Plan:
     """How thoroughly to measure.
 
     steps: step counts of the quality curves. batches: batch sizes of the step time. captions_per_category: pictures
-    judged per point. repeats: of every time. cold_starts: fresh processes. seed: of captions and noise.
+    judged per point. repeats: of every time. cold_starts: fresh processes. seed: of captions and noise. clock: one of
+    `CLOCKS`; "processor" on a machine that others use at the same time.
     """
 
-    steps: tuple[int, ...] = (1, 2, 3, 4, 6, 8, 12, 16, 24)
+    steps: tuple[int, ...] = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
     batches: tuple[int, ...] = (1, 2, 4, 8)
     captions_per_category: int = 200
     repeats: int = 31
     cold_starts: int = 5
     seed: int = 0
+    clock: str = "wall"
 
     def __post_init__(self):
         for name in ("steps", "batches"):
@@ -57,6 +61,10 @@ class Plan:
         for name in ("captions_per_category", "repeats", "cold_starts"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} must be >= 1, got {getattr(self, name)}", param=name)
+        if self.clock not in CLOCKS:
+            raise InputError(f"clock must be one of {', '.join(CLOCKS)}, got {self.clock!r}", param="clock")
+        if self.repeats > MAX_REPEATS:
+            raise InputError(f"repeats must be at most {MAX_REPEATS}, got {self.repeats}", param="repeats")
 
 
 FULL = Plan()
@@ -64,39 +72,51 @@ QUICK = Plan(steps=(1, 2, 4, 8), captions_per_category=24, repeats=7, cold_start
 
 
 class Subject(Protocol):
-    """A model that can be measured. Latents and texts are opaque to the measurement."""
+    """A model that can be measured. Batches and truths are opaque to the measurement."""
 
     name: str
-    folder: Path
+    files: Sequence[Path]  # of the weights
     picture_px: int
     sampler: str
     guidance: float | None
     passes_per_step: int
     categories: Sequence[str]
 
-    def captions(self, category: str, count: int, seed: int) -> tuple[list[str], list[object]]:
+    def captions(self, category: str, count: int, seed: int) -> tuple[list[str], list[Any]]:
         """Return captions of a category that were never trained on, and what the judge needs to know of each."""
         ...
 
-    def start(self, captions: Sequence[str], steps: int, seeds: Sequence[int]) -> object:
-        """Encode the captions and draw the noise; return a batch that has done no step."""
+    def start(self, captions: Sequence[str], steps: int, seeds: Sequence[int]) -> Any:
+        """Encode the captions, draw the noise, and return a batch that has done no step."""
         ...
 
-    def step(self, batch: object) -> object:
+    def step(self, batch: Any) -> None:
         """Do one denoising step of the whole batch."""
         ...
 
-    def finish(self, batch: object) -> np.ndarray:
-        """Decode the batch to pictures uint8[B, side, side, 3]."""
+    def finish(self, batch: Any) -> np.ndarray:
+        """Return the pictures uint8[B, side, side, 3] of a batch that has done all of its steps."""
         ...
 
-    def all_right(self, pictures: np.ndarray, truths: Sequence[object]) -> Sequence[bool]:
-        """Judge: is every attribute of its caption right in the picture?"""
+    def outside_of_steps(self, caption: str) -> None:
+        """Encode one caption and decode one picture, and nothing else."""
         ...
 
     def warm_up(self) -> None:
-        """Make one picture in one step, so that everything is allocated."""
+        """Make one picture in one step, so that everything is in memory."""
         ...
+
+    def all_right(self, pictures: np.ndarray, truths: Sequence[Any]) -> Sequence[bool]:
+        """Judge: is every attribute of its caption right in the picture?"""
+        ...
+
+
+def generate(subject: Subject, captions: Sequence[str], steps: int, seeds: Sequence[int]) -> np.ndarray:
+    """Make the pictures of some captions, as one batch."""
+    batch = subject.start(captions, steps, seeds)
+    for _ in range(steps):
+        subject.step(batch)
+    return subject.finish(batch)
 
 
 def measure(
@@ -118,7 +138,7 @@ def measure(
     open_subject = opener or _open_onnx()
     subject = open_subject(model)
     load_average = os.getloadavg()[0]
-    cold = cold_start(model, open_subject, plan.cold_starts)
+    cold = cold_start(model, open_subject, plan.cold_starts, clock=plan.clock)
     progress("load", 1, 1)
     times = _time_steps(subject, plan, lambda done, total: progress("time", done, total))
     fixed_s = _fixed_s(subject, plan)
@@ -159,17 +179,17 @@ def measure(
 def _time_steps(subject: Subject, plan: Plan, tick: Callable[[int, int], None]) -> Interleaved:
     def stepper(size: int) -> Callable[[], object]:
         captions, _ = subject.captions(subject.categories[0], size, plan.seed)
-        batch = subject.start(captions, max(plan.steps), range(size))
+        # one step more than will be done: the last one would decode
+        batch = subject.start(captions, plan.repeats + 2, range(size))
         return lambda: subject.step(batch)
 
-    return take_turns({size: stepper(size) for size in plan.batches}, plan.repeats, tick)
+    return take_turns({size: stepper(size) for size in plan.batches}, plan.repeats, clock=plan.clock, tick=tick)
 
 
 def _fixed_s(subject: Subject, plan: Plan) -> float:
-    """Seconds of one picture outside of its steps: encoding its caption and decoding it."""
     captions, _ = subject.captions(subject.categories[-1], 1, plan.seed)
-    work = {0: lambda: subject.finish(subject.start(captions, 1, [plan.seed]))}
-    return take_turns(work, plan.repeats).spreads[0].median_s
+    work = {0: lambda: subject.outside_of_steps(captions[0])}
+    return take_turns(work, plan.repeats, clock=plan.clock).spreads[0].median_s
 
 
 def _step_point(batch: int, times: Interleaved) -> StepPoint:
@@ -192,8 +212,7 @@ def _watts(subject: Subject, declared_w: float | None) -> _Watts:
     counter = EnergyCounter.find()
     if counter is not None:
         captions, _ = subject.captions(subject.categories[0], 1, 0)
-        batch = subject.start(captions, 1, [0])
-        power_w = counter.power_w(lambda: subject.step(batch), ENERGY_WINDOW_S)
+        power_w = counter.power_w(lambda: generate(subject, captions, ENERGY_STEPS, [0]), ENERGY_WINDOW_S)
         return _Watts(power_w, "measured", "processor packages (RAPL), idle power and other processes included", None)
     scope = "one worker process on one core"
     if declared_w is not None:
@@ -216,7 +235,7 @@ def _judge(subject: Subject, plan: Plan, tick: Callable[[int, int], None]) -> di
             right = 0
             for start in range(0, len(captions), QUALITY_CHUNK):
                 part = slice(start, start + QUALITY_CHUNK)
-                pictures = _generate(subject, captions[part], steps, range(start, start + len(captions[part])))
+                pictures = generate(subject, captions[part], steps, range(start, start + len(captions[part])))
                 right += sum(subject.all_right(pictures, truths[part]))
                 done += len(captions[part])
                 tick(done, total)
@@ -224,13 +243,6 @@ def _judge(subject: Subject, plan: Plan, tick: Callable[[int, int], None]) -> di
             found.append(QualityPoint(steps, tidy(right / len(captions)), tidy(low), tidy(high), len(captions)))
         points[category] = tuple(found)
     return points
-
-
-def _generate(subject: Subject, captions: Sequence[str], steps: int, seeds: Sequence[int]) -> np.ndarray:
-    batch = subject.start(captions, steps, seeds)
-    for _ in range(steps):
-        batch = subject.step(batch)
-    return subject.finish(batch)
 
 
 def _curve(points: Sequence[QualityPoint]) -> Curve:
@@ -249,20 +261,22 @@ def _fits(curve: Curve) -> tuple[Fit, ...]:
 
 def _provenance(subject: Subject, plan: Plan, watts: _Watts, load_average: float, times: Interleaved) -> Provenance:
     cautions = ["times are of one thread; other work on the same processor slows them down"]
-    if times.own_share < BUSY_BELOW:
+    if plan.clock == "processor":
+        cautions.append("times are processor times: waiting for a busy processor or a disk is not in them")
+    elif times.own_share < BUSY_BELOW:
         cautions.append(
             f"the machine was busy: only {times.own_share:.0%} of the wall time was ours, so times are pessimistic"
         )
     return Provenance(
         method="edgegen profile measure",
         device=f"{_processor()}, {os.cpu_count()} cores, one thread; {platform.system()}, Python {platform.python_version()}",
-        date=datetime.datetime.now(datetime.UTC).date().isoformat(),
-        revision=f"edgegen {__version__}, weights {_fingerprint(subject.folder)}",
+        date=dt.datetime.now(dt.UTC).date().isoformat(),
+        revision=f"edgegen {__version__}, weights {_fingerprint(subject.files)}",
         n=plan.captions_per_category,
         formulas={
-            "step_s": f"line of least relative squares through medians of {plan.repeats} wall times per batch size",
-            "fixed_s": f"median of {plan.repeats}: encoding one caption and decoding one picture",
-            "load_s": f"median of {plan.cold_starts} fresh processes: opening the model and making one picture in one step",
+            "step_s": f"line of least relative squares through medians of {plan.repeats} {plan.clock} times per batch size",
+            "fixed_s": f"median of {plan.repeats} {plan.clock} times: encoding one caption and decoding one picture",
+            "load_s": f"median {plan.clock} time of {plan.cold_starts} fresh processes: open the model, make one picture in one step",
             "memory_bytes": "growth of the resident memory of those processes by opening and using the model",
             "quality": f"share of {plan.captions_per_category} held-out captions per category with all attributes right,"
             " made monotone; 95 % Wilson intervals of the raw points are kept",
@@ -285,10 +299,10 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _fingerprint(folder: Path) -> str:
+def _fingerprint(files: Sequence[Path]) -> str:
     """Return a short hash of the weights, so that a profile of other weights is noticed."""
     digest = hashlib.sha256()
-    for path in sorted(folder.glob("*.onnx")):
+    for path in files:
         digest.update(path.read_bytes())
     return f"sha256:{digest.hexdigest()[:12]}"
 

@@ -15,6 +15,10 @@ import numpy as np
 from edgegen.core.errors import EdgegenError, WorkerError
 
 POWERCAP = Path("/sys/class/powercap")
+CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "processor": time.process_time}
+"""wall: as a user waits. processor: what this process really computed; for one busy thread that is what the wall clock
+would say on a machine with nothing else to do."""
+
 COLD_START_LIMIT_S = 120.0
 Z_95 = 1.959963984540054
 
@@ -44,18 +48,23 @@ class Interleaved:
 
 
 def take_turns(
-    works: Mapping[int, Callable[[], object]], repeats: int, tick: Callable[[int, int], None] = lambda done, total: None
+    works: Mapping[int, Callable[[], object]],
+    repeats: int,
+    *,
+    clock: str = "wall",
+    tick: Callable[[int, int], None] = lambda done, total: None,
 ) -> Interleaved:
     """Time every work `repeats` times, in turns, so that a disturbance of the machine hits all of them alike."""
+    now = CLOCKS[clock]
     samples: dict[int, list[float]] = {key: [] for key in works}
     for work in works.values():
         work()  # the first call allocates
     wall, own = time.perf_counter(), time.process_time()
     for round_ in range(repeats):
         for key, work in works.items():
-            start = time.perf_counter()
+            start = now()
             work()
-            samples[key].append(time.perf_counter() - start)
+            samples[key].append(now() - start)
         tick(round_ + 1, repeats)
     wall, own = time.perf_counter() - wall, time.process_time() - own
     return Interleaved({key: Spread.of(values) for key, values in samples.items()}, min(own / wall, 1.0))
@@ -108,22 +117,23 @@ class ColdStart:
     memory_bytes: int
 
 
-def cold_start(model: str, opener: Callable, repeats: int) -> ColdStart:
+def cold_start(model: str, opener: Callable, repeats: int, *, clock: str = "wall") -> ColdStart:
     """Load a model in fresh processes and measure it there.
 
-    opener must be importable by name: `opener(model)` loads the model and its value's `warm_up()` runs it once.
+    opener must be importable by name: `opener(model)` loads the model, `.warm_up()` of its value makes one picture in
+    one step.
     """
     code = (
         "import sys; from edgegen.generate.meters import report_cold_start;"
-        f" from {opener.__module__} import {opener.__name__} as opener; report_cold_start(opener, sys.argv[1])"
+        f" from {opener.__module__} import {opener.__name__} as opener; report_cold_start(opener, *sys.argv[1:])"
     )
-    runs = [_run(code, model) for _ in range(repeats)]
+    runs = [_run(code, model, clock) for _ in range(repeats)]
     memory = int(np.median([run["memory_bytes"] for run in runs]))
     return ColdStart(Spread.of([run["load_s"] for run in runs]), memory)
 
 
-def _run(code: str, model: str) -> dict[str, float]:
-    command = [sys.executable, "-c", code, model]
+def _run(code: str, model: str, clock: str) -> dict[str, float]:
+    command = [sys.executable, "-c", code, model, clock]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=COLD_START_LIMIT_S, check=False)
     except subprocess.TimeoutExpired as error:
@@ -134,12 +144,12 @@ def _run(code: str, model: str) -> dict[str, float]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def report_cold_start(opener: Callable, model: str) -> None:
+def report_cold_start(opener: Callable, model: str, clock: str) -> None:
     """Load a model in this (fresh) process and print seconds and bytes as one line of JSON."""
-    before, start = rss_bytes(), time.perf_counter()
+    before, start = rss_bytes(), CLOCKS[clock]()
     subject = opener(model)  # held until its memory has been read
     subject.warm_up()
-    load_s, memory = time.perf_counter() - start, max(rss_bytes() - before, 1)
+    load_s, memory = CLOCKS[clock]() - start, max(rss_bytes() - before, 1)
     sys.stdout.write(json.dumps({"load_s": load_s, "memory_bytes": memory}) + "\n")
     del subject
 

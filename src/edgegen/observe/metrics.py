@@ -3,6 +3,7 @@
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 _LATENCY_S = (0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0)
+_PARTS = ("upload", "queue", "load", "generate", "download")
 _DECISION_S = (0.0001, 0.0003, 0.001, 0.002, 0.003, 0.005, 0.01, 0.03, 0.1, 0.3, 1.0)
 
 
@@ -29,6 +30,9 @@ class Metrics:
             buckets=_LATENCY_S,
             registry=registry,
         )
+        # Children that every picture needs are looked up once.
+        self.predicted_s, self.actual_s = self.latency_s.labels("predicted"), self.latency_s.labels("actual")
+        self.parts_s = {f"{part}_s": self.part_s.labels(part) for part in _PARTS}
         self.decision_s = Histogram(
             "edgegen_decision_seconds",
             "Time that the dispatcher took for one event.",
@@ -41,6 +45,12 @@ class Metrics:
         )
         self.node_energy_j = Counter(
             "edgegen_node_energy_joules", "Taken by servers (declared power x time).", registry=registry
+        )
+        self.behind_s = Counter(
+            "edgegen_behind_seconds",
+            "Seconds by which workers were slower than the pace of the machine that they stand for.",
+            ["node"],
+            registry=registry,
         )
         self.money_usd = Counter("edgegen_money_usd", "Price of the generation.", registry=registry)
         self.queue = Gauge("edgegen_queue", "Pictures that wait, per node.", ["node"], registry=registry)

@@ -13,8 +13,9 @@ import numpy as np
 
 from edgegen.core.decision import HOLD, REJECT, Decision
 from edgegen.core.policy import AbstractPolicy
-from edgegen.core.state import LOCAL, State
-from edgegen.physics.options import options
+from edgegen.core.state import ENERGY, LOCAL, QUALITY, TIME, State
+from edgegen.physics.objective import REFUSAL
+from edgegen.physics.options import Options, options
 from edgegen.plan.menu import Menus
 from edgegen.plan.places import Placement, Places
 
@@ -41,7 +42,7 @@ class JointPlanner(AbstractPolicy):
     always gives the same plan, on any machine and in any replay.
     """
 
-    effort: int = eqx.field(default=1000, static=True)
+    effort: int = eqx.field(default=300, static=True)
 
     def __check_init__(self):
         if self.effort < 1:
@@ -56,12 +57,44 @@ def plan(state: State, *, effort: int = 20_000) -> Plan:
     """Return a feasible plan for the waiting tasks of a NumPy State, computing about `effort` node values at most."""
     state = _host(state)
     table = options(state)
+    live = np.flatnonzero(state.tasks.live)
+    if live.size == 1:
+        return _alone(state, table, int(live[0]))
+    return _search(state, table, effort)
+
+
+def _search(state: State, table: Options, effort: int) -> Plan:
     menus = Menus(state, table)
     search = _Search(state, Places(state, table, menus), menus, effort)
     search.insert_all()
     finished = search.improve()
     alone = table.feasible.any(axis=(1, 2, 3))
     return Plan(search.decision(alone), search.objective(), search.moves, finished)
+
+
+def _alone(state: State, table: Options, task: int) -> Plan:
+    """Plan the only task: it shares nothing with anybody, so the cheapest option of the table is the best plan."""
+    weights = state.tasks.weights[task]
+    refusal = REFUSAL * float(weights[QUALITY] + weights[TIME] + weights[ENERGY])
+    cost = np.where(table.feasible[task], table.cost[task], np.inf)
+    node, model, step = best = np.unravel_index(int(cost.argmin()), cost.shape)
+    hold, least = Decision.hold(state), float(cost[best])
+    if least >= refusal:
+        hold.node[task] = HOLD if least < np.inf else REJECT
+        return Plan(hold, refusal, 0, True)
+    chosen = {
+        "node": node,
+        "model": model,
+        "steps": state.steps[step],
+        "uplink_share": 1.0,
+        "downlink_share": 1.0,
+        "compute_share": table.clock[task][best] if node == LOCAL else 1.0,
+        "power_w": state.tasks.transmit_power_w[task],
+    }
+    columns = {name: np.array(getattr(hold, name)) for name in chosen}
+    for name, value in chosen.items():
+        columns[name][task] = value
+    return Plan(hold.replace(**columns), least, 0, True)
 
 
 def _host(state: State) -> State:

@@ -1,5 +1,6 @@
 """What each task could take on each node: only the options that no other beats in both time and cost."""
 
+import bisect
 import dataclasses
 
 import numpy as np
@@ -20,6 +21,32 @@ class Menu:
     model: np.ndarray  # model row
     step: np.ndarray  # column of `State.steps`
     clock: np.ndarray  # compute share (LOCAL)
+    busy_list: list[float]  # `busy_s` and `cost` again: a few of a list are read faster than a few of an array
+    cost_list: list[float]
+    corners: list[
+        int
+    ]  # the options that are best at some price of a second: the lower convex hull of cost over duration
+    prices: list[float]  # falling prices at which the next corner takes over
+
+    def best_at(self, price: float) -> int:
+        """Return the option with the least cost + price x duration, for a price >= 0 of a second."""
+        return self.corners[bisect.bisect_left(self.prices, -price)]
+
+
+def _hull(busy_s: list[float], cost: list[float]) -> tuple[list[int], list[float]]:
+    """Return the corners of the lower hull from short to long, and minus the price between neighbours (rising)."""
+    corners: list[int] = []
+    prices: list[float] = []
+    for k in range(len(cost)):
+        while corners:
+            saved = (cost[corners[-1]] - cost[k]) / max(busy_s[k] - busy_s[corners[-1]], 1e-300)
+            if not prices or -prices[-1] > saved:
+                prices.append(-saved)
+                break
+            corners.pop()
+            prices.pop()
+        corners.append(k)
+    return corners, prices
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,9 +92,16 @@ class Menus:
         if flat.size == 0:
             return None
         model, step = np.divmod(flat, self.state.steps.shape[0])
+        busy_s, cost = self._busy[task, node, flat], self._cost[task, node, flat]
+        busy_list, cost_list = busy_s.tolist(), cost.tolist()
+        corners, prices = _hull(busy_list, cost_list)
         return Menu(
-            busy_s=self._busy[task, node, flat],
-            cost=self._cost[task, node, flat],
+            busy_s=busy_s,
+            cost=cost,
+            busy_list=busy_list,
+            cost_list=cost_list,
+            corners=corners,
+            prices=prices,
             work_s=self.table.work_s[task, node, model, step],
             model=model,
             step=step,

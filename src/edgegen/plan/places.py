@@ -1,6 +1,8 @@
 """The value of giving a set of tasks to one node: models, steps and shares chosen together."""
 
 import dataclasses
+import itertools
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -38,6 +40,11 @@ class Places:
         order = np.where(left < np.inf, left, 1e9 - state.tasks.age_s)
         self.turns = [int(t) for t in np.argsort(order, kind="stable")]  # task rows by slack, the older first
         self._turn = {task: k for k, task in enumerate(self.turns)}
+        self._left_s, self._time_price = left.tolist(), menus.prices.time.tolist()
+        self._wait_s, self._up_s, self._down_s = (
+            part.tolist() for part in (table.wait_s, table.upload_s, table.download_s)
+        )
+        self._send_cost = (menus.prices.radio[:, None] * table.upload_s).tolist()
         self.solved = 0  # values computed so far
 
     def of(self, task: int) -> list[tuple[int, int]]:
@@ -67,34 +74,37 @@ class Places:
 
     def _in_turn(self, node: int, tasks: tuple[int, ...], menus: list[Menu]) -> Placement:
         """One task at a time in order of slack: a second of an early task is paid by everybody behind it."""
-        rows = list(tasks)
-        time_price = self.menus.prices.time[rows]
-        behind = np.cumsum(time_price[::-1])[::-1]
-        picks = [int(np.argmin(m.cost + price * m.busy_s)) for m, price in zip(menus, behind, strict=True)]
-        ends = self._ends(node, rows, menus, picks)
-        late = ends > self.menus.prices.left_s[rows]
-        while late.any():
-            if not _shorten(menus, picks, behind, int(np.argmax(late))):
+        time_price = [self._time_price[task] for task in tasks]
+        behind = list(itertools.accumulate(reversed(time_price)))[::-1]
+        picks = [menu.best_at(price) for menu, price in zip(menus, behind, strict=True)]
+        ends, late = self._ends(node, tasks, menus, picks)
+        while late is not None:
+            if not _shorten(menus, picks, behind, late):
                 return Placement(tasks, (), np.inf)
-            ends = self._ends(node, rows, menus, picks)
-            late = ends > self.menus.prices.left_s[rows]
-        up_s = self.table.upload_s[rows, node]
-        cost = sum(float(m.cost[k]) for m, k in zip(menus, picks, strict=True))
-        cost += float((time_price * ends).sum() + (self.menus.prices.radio[rows] * up_s).sum() * (node != LOCAL))
-        if (up_s > self.menus.prices.send_limit_s[rows]).any():
-            cost = np.inf
+            ends, late = self._ends(node, tasks, menus, picks)
+        cost = sum(menu.cost_list[pick] for menu, pick in zip(menus, picks, strict=True))
+        cost += sum(price * end for price, end in zip(time_price, ends, strict=True))
+        if node != LOCAL:
+            cost += sum(self._send_cost[task][node] for task in tasks)
         return Placement(tasks, tuple(picks), cost)
 
-    def _ends(self, node: int, rows: list[int], menus: list[Menu], picks: list[int]) -> np.ndarray:
-        """float[K]: seconds from now to each result. A task waits from its upload on; earlier tasks count in full."""
-        ahead_s = float(self.table.wait_s[rows[0], node])
-        ends = np.empty(len(rows))
-        for k, (row, menu, pick) in enumerate(zip(rows, menus, picks, strict=True)):
-            busy_s = float(menu.busy_s[pick])
-            begin_s = max(ahead_s, float(self.table.upload_s[row, node]))
-            ends[k] = begin_s + busy_s + float(self.table.download_s[row, node])
+    def _ends(
+        self, node: int, tasks: tuple[int, ...], menus: list[Menu], picks: list[int]
+    ) -> tuple[list[float], int | None]:
+        """Seconds from now to each result, and the first task that is late.
+
+        A task waits from its upload on; earlier tasks count in full.
+        """
+        ahead_s, late = self._wait_s[tasks[0]][node], None
+        ends = []
+        for k, (task, menu, pick) in enumerate(zip(tasks, menus, picks, strict=True)):
+            busy_s = menu.busy_list[pick]
+            end_s = max(ahead_s, self._up_s[task][node]) + busy_s + self._down_s[task][node]
             ahead_s += busy_s
-        return ends
+            if late is None and end_s > self._left_s[task]:
+                late = k
+            ends.append(end_s)
+        return ends, late
 
     def _divide(self, node: int, tasks: tuple[int, ...], menus: list[Menu]) -> Placement:
         """Everybody at once: choose sizes against the square-root law, then shares; shorten while a limit is broken."""
@@ -114,7 +124,7 @@ class Places:
         best = self._exact(node, tasks, menus, picks)
         while best.cost == np.inf:
             late = int(np.argmax(self._shortage(best, rows)))
-            if not _shorten(menus, picks, np.ones(len(rows)), len(rows) - 1, first=late):
+            if not _shorten(menus, picks, [1.0] * len(rows), len(rows) - 1, first=late):
                 return best
             best = self._exact(node, tasks, menus, picks)
         return self._polish(node, best, menus) if len(rows) <= _POLISH_UP_TO else best
@@ -159,7 +169,9 @@ class Places:
         return Placement(tasks, tuple(picks), cost, split)
 
 
-def _shorten(menus: list[Menu], picks: list[int], behind: np.ndarray, last: int, *, first: int | None = None) -> bool:
+def _shorten(
+    menus: list[Menu], picks: list[int], behind: Sequence[float], last: int, *, first: int | None = None
+) -> bool:
     """Move one task up to `last` to a shorter option, where a saved second costs least; False when none is left."""
     best, chosen = np.inf, None
     for k in range(last + 1) if first is None else (first, *range(last + 1)):

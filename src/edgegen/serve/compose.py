@@ -9,7 +9,7 @@ from edgegen.config import Config
 from edgegen.dispatch.catalog import Catalog
 from edgegen.dispatch.dispatcher import Dispatcher
 from edgegen.dispatch.fleet import Fleet
-from edgegen.dispatch.journal import AbstractJournal, FileJournal, Header, NoJournal
+from edgegen.dispatch.journal import FileJournal, Header, NoJournal
 from edgegen.registry import load_policy
 from edgegen.serve.assembly import Gateway
 from edgegen.serve.auth import Keys
@@ -39,8 +39,7 @@ def compose(
     """
     name, settings = policy or config.policy.name, config.gateway
     header = Header.of(fleet, name, max_waiting=settings.max_waiting, ahead=settings.ahead)
-    book: AbstractJournal = FileJournal(journal, header, fsync=settings.fsync) if journal else NoJournal()
-    teller = Teller(book)
+    teller = Teller(FileJournal(journal, header, fsync=settings.fsync) if journal else NoJournal())
     dispatcher = Dispatcher(
         Catalog(fleet),
         load_policy(name),
@@ -52,7 +51,7 @@ def compose(
     folders = {model.name: model.folder for model in config.models if model.folder}
     workers = {node.name: _worker(node.name, maker, folders) for node in fleet.nodes}
     runtime = Runtime(dispatcher, workers, teller=teller, keep=settings.keep_images, tick_s=settings.tick)
-    return Gateway(runtime, Intake(config), _keys(config) if keys is None else keys)
+    return Gateway(runtime, Intake(config), keys_of(config) if keys is None else keys)
 
 
 def _worker(node: str, maker: Maker, folders: Mapping[str, str]) -> AbstractWorker:
@@ -61,6 +60,7 @@ def _worker(node: str, maker: Maker, folders: Mapping[str, str]) -> AbstractWork
     return ProcessWorker(node, maker=maker, folders=folders)
 
 
-def _keys(config: Config) -> Keys:
+def keys_of(config: Config) -> Keys:
+    """Return the keys of the environment, or else those of the configuration."""
     named = Keys.from_environment(os.environ)
     return named if named else Keys(config.gateway.api_keys)

@@ -5,6 +5,7 @@ from fastapi import FastAPI
 import edgegen
 from edgegen.serve import problems
 from edgegen.serve.assembly import Gateway
+from edgegen.serve.described import ERRORS, describe
 from edgegen.serve.guard import Guard
 from edgegen.serve.routes import images, observe, page, plan
 from edgegen.serve.wire import FIELDS
@@ -20,10 +21,11 @@ def build_app(gateway: Gateway) -> FastAPI:
         redoc_url=None,
     )
     problems.install(app, FIELDS)
-    app.include_router(images.router(gateway))
-    app.include_router(plan.router(gateway))
-    app.include_router(observe.router(gateway))
-    app.include_router(observe.operations(gateway))
+    app.include_router(images.router(gateway), responses=ERRORS)
+    app.include_router(plan.router(gateway), responses=ERRORS)
+    app.include_router(observe.router(gateway), responses=ERRORS)
+    app.include_router(observe.operations(gateway), responses=ERRORS)
     page.install(app)
+    describe(app)
     app.add_middleware(Guard, keys=gateway.keys, metrics=gateway.runtime.metrics)
     return app

@@ -20,6 +20,7 @@ from edgegen.core.errors import (
     WorkerError,
     suggest,
 )
+from edgegen.generate.grammar import PromptError
 
 log = structlog.get_logger(__name__)
 
@@ -75,6 +76,10 @@ def problem_of(error: EdgegenError) -> Problem:
     """Return the answer that an error of edgegen stands for."""
     message = str(error)
     match error:
+        case PromptError():
+            extras = {"unknown_words": list(error.unknown), "known_words": list(error.known)}
+            code = "unknown_words" if error.unknown else "invalid_prompt"
+            return Problem(400, message, param="prompt", code=code, extras=extras)
         case InfeasibleError():
             return Problem(400, message, code="infeasible", extras={"offer": error.offer})
         case BusyError():
@@ -88,10 +93,6 @@ def problem_of(error: EdgegenError) -> Problem:
             return Problem(400, message, param=error.param, code="invalid_value")
         case WorkerError():
             return Problem(503, message, kind="server_error", code="worker_failed")
-    known = getattr(error, "known", None)  # a prompt with words outside of the grammar
-    if known is not None:
-        extras = {"unknown_words": list(getattr(error, "unknown", ())), "known_words": list(known)}
-        return Problem(400, message, param="prompt", code="unknown_words", extras=extras)
     return Problem(500, message, kind="server_error", code="internal_error")
 
 

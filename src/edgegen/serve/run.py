@@ -4,6 +4,7 @@ import asyncio
 import concurrent.futures
 import contextlib
 import dataclasses
+import functools
 import signal
 import socket
 import threading
@@ -12,9 +13,13 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import structlog
 import uvicorn
 
+from edgegen.config import Config
 from edgegen.core.errors import ConfigError
+from edgegen.dispatch.fleet import Fleet
+from edgegen.observe.logs import set_up
 from edgegen.serve.assembly import Gateway
-from edgegen.serve.auth import Keys, check_binding
+from edgegen.serve.auth import check_binding
+from edgegen.serve.compose import Maker, compose, keys_of
 from edgegen.serve.gateway import build_app
 from edgegen.serve.runtime import Runtime
 
@@ -40,12 +45,18 @@ class Live:
 
 @contextlib.asynccontextmanager
 async def serving(
-    gateway: Gateway, *, host: str = "127.0.0.1", port: int = 0, grace_s: float = 0.0
+    make: Callable[[], Gateway], *, host: str = "127.0.0.1", port: int = 0, grace_s: float = 0.0
 ) -> AsyncIterator[Live]:
-    """Open a gateway's workers and serve it until the block ends; port 0 takes a free one."""
-    sock = _bind(host, port)
-    runtime = gateway.runtime
+    """Make a gateway, open its workers and serve until the block ends; port 0 takes a free one.
+
+    The address comes first: who cannot have it leaves the journal of whoever has it alone.
+    """
+    if not structlog.is_configured():  # as a library: say only what somebody should look at, and on the error stream
+        set_up("warning")
+    sock, runtime = _bind(host, port), None
     try:
+        gateway = make()
+        runtime = gateway.runtime
         await runtime.open()
         settings = uvicorn.Config(
             build_app(gateway),
@@ -53,13 +64,14 @@ async def serving(
             log_config=None,
             access_log=False,
             server_header=False,
+            proxy_headers=False,
             timeout_graceful_shutdown=HTTP_GRACE_S,
         )
         server = uvicorn.Server(settings)
         # uvicorn would raise the signal again after its own end and so interrupt ours; `until_signal` listens instead.
         server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign]
         task = asyncio.create_task(server.serve(sockets=[sock]), name="http")
-        while not server.started and not task.done():
+        while not server.started and not task.done():  # noqa: ASYNC110 - uvicorn has no event for it
             await asyncio.sleep(0.01)
         try:
             yield Live(_url(sock), gateway)
@@ -68,7 +80,8 @@ async def serving(
             server.should_exit = True
             await task
     finally:
-        await runtime.close()
+        if runtime is not None:
+            await runtime.close()
         sock.close()
 
 
@@ -89,22 +102,28 @@ async def until_signal() -> str:
 
 
 def run_gateway(
-    make: Callable[[], Gateway],
+    config: Config,
+    fleet: Fleet,
     *,
-    host: str = "127.0.0.1",
-    port: int = 8000,
+    policy: str | None = None,
+    journal: str | None = None,
+    maker: Maker = "builtin",
+    host: str | None = None,
+    port: int | None = None,
     insecure: bool = False,
     on_ready: Callable[[Live], None] = lambda live: None,
 ) -> None:
-    """Serve until Ctrl-C. `make` builds the gateway inside of the event loop.
+    """Serve until Ctrl-C; what is None is as the configuration says. `on_ready` is called once it serves.
 
-    **Raises** `ConfigError` when the address is taken or open to other machines without a key.
+    **Raises** `ConfigError` when the address is taken, or open to other machines without a key.
     """
+    keys, host = keys_of(config), host or config.gateway.host
+    check_binding(host, keys, insecure=insecure)
 
     async def main() -> None:
-        gateway = make()
-        check_binding(host, gateway.keys, insecure=insecure)
-        async with serving(gateway, host=host, port=port, grace_s=GRACE_S) as live:
+        make = functools.partial(compose, config, fleet, policy=policy, journal=journal, maker=maker, keys=keys)
+        at = config.gateway.port if port is None else port
+        async with serving(make, host=host, port=at, grace_s=GRACE_S) as live:
             on_ready(live)
             log.info("ending", signal=await until_signal())
 
@@ -114,11 +133,11 @@ def run_gateway(
 @contextlib.contextmanager
 def in_thread(make: Callable[[], Gateway]) -> Iterator[Live]:
     """Serve from a thread of its own, for callers without an event loop (tests, the demo)."""
-    ready: concurrent.futures.Future[tuple[Live, Callable[[], None]]] = concurrent.futures.Future()
+    ready: concurrent.futures.Future[tuple[Live, Callable[[], object]]] = concurrent.futures.Future()
 
     async def main() -> None:
         stop, loop = asyncio.Event(), asyncio.get_running_loop()
-        async with serving(make()) as live:
+        async with serving(make) as live:
             ready.set_result((live, lambda: loop.call_soon_threadsafe(stop.set)))
             await stop.wait()
 
@@ -144,17 +163,18 @@ def in_thread(make: Callable[[], Gateway]) -> Iterator[Live]:
 
 def _bind(host: str, port: int) -> socket.socket:
     """Return a listening socket, so that the port is known before anybody is told."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        sock = socket.socket(family, kind, protocol)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(address)
-        sock.listen(_BACKLOG)
-    except OSError as error:
-        raise ConfigError(
-            f"cannot serve on {host} port {port}: {error.strerror or error}; choose another --port"
-        ) from error
-    return sock
+    with contextlib.ExitStack() as on_failure:
+        try:
+            family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+            sock = on_failure.enter_context(socket.socket(family, kind, protocol))
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind(address)
+            sock.listen(_BACKLOG)
+        except OSError as error:
+            reason = error.strerror or error
+            raise ConfigError(f"cannot serve on {host} port {port}: {reason}; choose another --port") from error
+        on_failure.pop_all()
+        return sock
 
 
 def _url(sock: socket.socket) -> str:

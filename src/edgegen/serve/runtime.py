@@ -2,6 +2,7 @@
 
 import asyncio
 import collections
+import math
 import time
 from typing import Any
 
@@ -71,7 +72,9 @@ class Runtime:
 
     async def open(self) -> None:
         """Start all workers side by side and let the dispatcher know who is there."""
-        await asyncio.gather(*(self._open_worker(name) for name in self.roads.workers))
+        opened = await asyncio.gather(*map(self._open_worker, self.roads.workers), return_exceptions=True)
+        for failure in filter(None, opened):
+            raise failure
         loading = [task for task in self._tasks if task.get_name().startswith("load ")]
         if loading:
             await asyncio.wait(loading, timeout=LOADING_S)
@@ -244,6 +247,8 @@ class Runtime:
                 ticket.done.set_exception(error)
                 ticket.done.exception()  # whoever waits gets it; nobody waiting is no mistake
         self._count(record)
+        tell = log.debug if status in ("finished", "cancelled") else log.info
+        tell("picture", id=record.id, status=status, node=record.start.node if record.start else None)
         self._publish({"cancelled": "failed"}.get(status, status), record)
 
     def _count(self, record: Record) -> None:
@@ -251,10 +256,14 @@ class Runtime:
         metrics.requests.labels(record.status).inc()
         if actual is None or record.start is None:
             return
-        metrics.latency_s.labels("actual").observe(actual.total_s)
-        metrics.latency_s.labels("predicted").observe(record.start.predicted.total_s)
-        for part in ("upload", "queue", "load", "generate", "download"):
-            metrics.part_s.labels(part).observe(getattr(actual, f"{part}_s"))
+        metrics.actual_s.observe(actual.total_s)
+        metrics.predicted_s.observe(record.start.predicted.total_s)
+        for part, histogram in metrics.parts_s.items():
+            histogram.observe(getattr(actual, part))
+        if math.isfinite(record.request.limits.deadline_s):
+            metrics.deadlines.labels(str(actual.total_s <= record.request.limits.deadline_s).lower()).inc()
+        if record.behind_s:
+            metrics.behind_s.labels(record.start.node).inc(record.behind_s)
         metrics.device_energy_j.inc(actual.device_energy_j)
         metrics.node_energy_j.inc(actual.node_energy_j)
         metrics.money_usd.inc(actual.money_usd)
@@ -282,6 +291,9 @@ class Runtime:
             seconds = await self.roads.workers[load.node].load(load.model, pad_s=pad_s)
         except WorkerGoneError:
             return  # NodeLost says it all
+        except JobError as error:
+            log.error("a model cannot be loaded", node=load.node, model=load.model, reason=str(error))
+            return
         self.feed(Loaded(load.node, load.model, seconds))
 
     async def _tick(self) -> None:

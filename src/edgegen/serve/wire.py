@@ -36,18 +36,22 @@ class AbstractExtension(BaseModel):
 
     model_config = STRICT
 
-    deadline_ms: float | None = Field(None, gt=0, le=3.6e6, description="From arrival to the picture on the device.")
-    min_quality: float | None = Field(None, ge=0, le=1, description="Probability that all attributes are right.")
-    max_energy_j: float | None = Field(None, ge=0, description="From the battery of the device that asks.")
-    max_cost_usd: float | None = Field(None, ge=0)
+    deadline_ms: float | None = Field(
+        default=None, gt=0, le=3.6e6, description="From arrival to the picture on the device."
+    )
+    min_quality: float | None = Field(
+        default=None, ge=0, le=1, description="Probability that all attributes are right."
+    )
+    max_energy_j: float | None = Field(default=None, ge=0, description="From the battery of the device that asks.")
+    max_cost_usd: float | None = Field(default=None, ge=0)
     steps: Literal["auto"] | Annotated[int, Field(ge=1, le=1000)] = "auto"
     tiers: Annotated[list[Literal["device", "edge", "cloud"]], Field(min_length=1, max_length=3)] | None = None
-    nodes: Names | None = Field(None, description="Names from GET /v1/nodes.")
-    models: Names | None = Field(None, description="Names from GET /v1/models.")
-    origin: Name | None = Field(None, description="The device node that asks.")
-    privacy: Literal["any", "local"] = Field("any", description="`local`: the prompt never leaves the device.")
-    allow_degrade: bool = Field(False, description="Rather late or below the quality floor than refused.")
-    seed: int | None = Field(None, ge=0, lt=2**31)
+    nodes: Names | None = Field(default=None, description="Names from GET /v1/nodes.")
+    models: Names | None = Field(default=None, description="Names from GET /v1/models.")
+    origin: Name | None = Field(default=None, description="The device node that asks.")
+    privacy: Literal["any", "local"] = Field(default="any", description="`local`: the prompt never leaves the device.")
+    allow_degrade: bool = Field(default=False, description="Rather late or below the quality floor than refused.")
+    seed: int | None = Field(default=None, ge=0, lt=2**31)
     weights: Weights | None = None
 
 
@@ -58,7 +62,7 @@ class Extension(AbstractExtension):
 class PlanExtension(AbstractExtension):
     """The extension of `/v1/plan`, which may also name the policy to ask."""
 
-    policy: Name | None = Field(None, description="A name from GET /v1/policies.")
+    policy: Name | None = Field(default=None, description="A name from GET /v1/policies.")
 
 
 class AbstractBody(BaseModel):
@@ -66,18 +70,18 @@ class AbstractBody(BaseModel):
 
     model_config = STRICT
 
-    prompt: Annotated[str, StringConstraints(max_length=MAX_PROMPT_CHARACTERS)]
-    model: Name | None = Field("auto", description="`auto`, or a name from GET /v1/models.")
-    n: int | None = Field(1, ge=1, le=MAX_PICTURES)
+    prompt: Annotated[str, StringConstraints(max_length=MAX_PROMPT_CHARACTERS), Field(examples=["a red circle"])]
+    model: Name | None = Field(default="auto", description="`auto`, or a name from GET /v1/models.")
+    n: int | None = Field(default=1, ge=1, le=MAX_PICTURES)
     size: Literal["auto", "64x64", "256x256", "512x512", "1024x1024"] | None = "auto"
     response_format: Literal["b64_json", "url"] | None = "b64_json"
     user: Annotated[str, StringConstraints(max_length=200)] | None = None
     safety_identifier: Annotated[str, StringConstraints(max_length=200)] | None = None
     stream: bool | None = False
-    partial_images: int | None = Field(None, ge=0, le=3, description="Only with `stream`.")
+    partial_images: int | None = Field(default=None, ge=0, le=3, description="Only with `stream`.")
     output_format: Literal["png"] | None = "png"
-    output_compression: Literal[100] | None = Field(None, description="A PNG is not compressed with a loss.")
-    quality: Literal["auto"] | None = Field("auto", description="See edgegen.steps and edgegen.min_quality.")
+    output_compression: Literal[100] | None = Field(default=None, description="A PNG is not compressed with a loss.")
+    quality: Literal["auto"] | None = Field(default="auto", description="See edgegen.steps and edgegen.min_quality.")
     background: Literal["auto", "opaque"] | None = "auto"
 
     @property

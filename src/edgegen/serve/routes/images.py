@@ -5,7 +5,7 @@ import contextlib
 import json
 import re
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 
 from fastapi import APIRouter, Request, Response
 from sse_starlette import EventSourceResponse, ServerSentEvent
@@ -13,12 +13,18 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 from edgegen.core.errors import EdgegenError
 from edgegen.serve import answers
 from edgegen.serve.assembly import Gateway
+from edgegen.serve.described import ImagesAnswer
 from edgegen.serve.journey import Ticket
 from edgegen.serve.pictures import at_side, text_at_side
 from edgegen.serve.problems import Problem, problem_of
 from edgegen.serve.store import Record
 from edgegen.serve.wire import ImageBody
 
+_STREAM: dict[int | str, dict] = {
+    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "The pictures."}
+}
+_PNG: dict[int | str, dict] = {200: {"content": {"image/png": {}}, "description": "The picture."}}
+_to_json = json.JSONEncoder(separators=(",", ":")).encode
 _PICTURE_ID = re.compile(r"img_[0-9a-f]{24}")
 
 
@@ -26,7 +32,7 @@ def router(gateway: Gateway) -> APIRouter:
     """Return the routes of pictures."""
     routes = APIRouter(tags=["images"])
 
-    @routes.post("/v1/images/generations", response_model=None)
+    @routes.post("/v1/images/generations", response_model=ImagesAnswer, responses=_STREAM)
     async def create(body: ImageBody, request: Request) -> Response:
         """Make pictures. The `edgegen` object says what they may cost; the answer says where they were made and why."""
         tickets = _submit(gateway, body)
@@ -36,9 +42,9 @@ def router(gateway: Gateway) -> APIRouter:
         answer = await answers.images_response(
             body, records, policy=gateway.runtime.policy, base_url=str(request.base_url).rstrip("/")
         )
-        return Response(json.dumps(answer, separators=(",", ":")), media_type="application/json")
+        return Response(_to_json(answer), media_type="application/json")
 
-    @routes.get("/v1/images/{name}.png", response_class=Response)
+    @routes.get("/v1/images/{name}.png", response_class=Response, responses=_PNG)
     async def picture(name: str) -> Response:
         """Return a picture in the size that was asked for. Its id cannot be guessed; it is kept for a while."""
         record = gateway.runtime.store.get(name) if _PICTURE_ID.fullmatch(name) else None
@@ -112,7 +118,7 @@ def _stream(gateway: Gateway, body: ImageBody, ticket: Ticket) -> Response:
     return EventSourceResponse(events(), headers={"X-Accel-Buffering": "no"})
 
 
-async def _partials(body: ImageBody, ticket: Ticket) -> AsyncIterator[dict]:
+async def _partials(body: ImageBody, ticket: Ticket) -> AsyncGenerator[dict, None]:
     index = 0
     while (png_b64 := await ticket.previews.get()) is not None:
         shown = await text_at_side(png_b64, body.side)
@@ -121,4 +127,4 @@ async def _partials(body: ImageBody, ticket: Ticket) -> AsyncIterator[dict]:
 
 
 def _event(data: dict) -> ServerSentEvent:
-    return ServerSentEvent(json.dumps(data, separators=(",", ":")), event=data["type"])
+    return ServerSentEvent(_to_json(data), event=data["type"])

@@ -5,12 +5,13 @@ from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Response
+from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 from sse_starlette import EventSourceResponse, ServerSentEvent
 
 from edgegen.generate import grammar
-from edgegen.serve.bus import Subscription
 from edgegen.serve.assembly import Gateway
+from edgegen.serve.bus import Subscription
 from edgegen.serve.problems import Problem
 from edgegen.serve.store import MAX_RECORDS
 from edgegen.serve.views import models_view, nodes_view, policies_view, story_view
@@ -76,7 +77,7 @@ def operations(gateway: Gateway) -> APIRouter:
     routes = APIRouter(tags=["operations"])
     runtime = gateway.runtime
 
-    @routes.get("/metrics", response_class=Response)
+    @routes.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
         """Return the figures in Prometheus' format."""
         for node in nodes_view(runtime)["data"]:

@@ -17,9 +17,9 @@ _SLOW = Pace(step_s=0.02)
 PNG_START = b"\x89PNG\r\n\x1a\n"
 
 
-def job(identifier: str = "one", *, model: str = "shapes-s", steps: int = 4, **fields) -> Job:
+def job(identifier: str = "one", *, model: str = "shapes-s", steps: int = 4, seed: int = 7, **fields) -> Job:
     """Return a small job."""
-    return Job(id=identifier, model=model, prompt="a red circle", steps=steps, seed=7, **fields)
+    return Job(id=identifier, model=model, prompt="a red circle", steps=steps, seed=seed, **fields)
 
 
 @asynccontextmanager

@@ -23,6 +23,7 @@ from edgegen.serve.workers.messages import (
     decode,
     encode,
     encode_job,
+    load_id,
 )
 from edgegen.serve.workers.protocol import AbstractWorker, JobError, OnProgress, WorkerGoneError
 
@@ -81,7 +82,6 @@ class ProcessWorker(AbstractWorker):
         self._jobs: dict[str, tuple[asyncio.Future[Report], OnProgress]] = {}
         self._loads: dict[str, list[asyncio.Future[float]]] = {}
         self._backoff_s = FIRST_BACKOFF_S
-        self._heard_s = 0.0
         self._on_lost: Callable[[str], None] = lambda reason: None
         self._on_joined: Callable[[], None] = lambda: None
 
@@ -92,7 +92,7 @@ class ProcessWorker(AbstractWorker):
 
     async def load(self, model: str, *, pad_s: float) -> float:
         future = asyncio.get_running_loop().create_future()
-        self._loads.setdefault(model, []).append(future)
+        self._loads.setdefault(load_id(model), []).append(future)
         self._send(encode("load", model=model, pad_s=pad_s))
         return await future
 
@@ -137,20 +137,21 @@ class ProcessWorker(AbstractWorker):
         return self._process.popen.pid if self._process else None
 
     async def _connect(self) -> asyncio.StreamReader:
+        """Start a process and wait for its hello. **Raises** `WorkerError`."""
         self._process = _Process.spawn(self._arguments)
+        reader, writer = await asyncio.open_unix_connection(sock=self._process.sock, limit=MAX_TO_GATEWAY_BYTES)
         try:
-            reader, writer = await asyncio.open_unix_connection(sock=self._process.sock, limit=MAX_TO_GATEWAY_BYTES)
             async with asyncio.timeout(HELLO_TIMEOUT_S):
                 hello = await _next(reader)
+            if hello.get("type") != "hello" or hello.get("protocol") != PROTOCOL:
+                raise LineError(f"it speaks another protocol: {hello}")
         except BaseException as error:
+            writer.close()
             self._drop("it did not start")
-            if isinstance(error, (TimeoutError, EOFError, LineError)):
+            if isinstance(error, (TimeoutError, EOFError, ConnectionError, LineError)):
                 raise WorkerError(f"the worker of node {self.node!r} did not say hello: {error}") from error
             raise
-        if hello.get("type") != "hello" or hello.get("protocol") != PROTOCOL:
-            self._drop("it speaks another protocol")
-            raise WorkerError(f"the worker of node {self.node!r} speaks another protocol: {hello}")
-        self._writer, self._heard_s = writer, time.monotonic()
+        self._writer = writer
         return reader
 
     async def _keep(self, reader: asyncio.StreamReader) -> None:
@@ -197,10 +198,15 @@ class ProcessWorker(AbstractWorker):
     def _handle(self, message: dict[str, Any]) -> None:
         kind = message.pop("type")
         if kind == "loaded":
-            for future in self._loads.pop(message["model"], []):
+            for future in self._loads.pop(load_id(message["model"]), []):
                 _resolve(future, float(message["seconds"]))
             return
-        job = self._jobs.get(message.get("id", ""))
+        identifier = message.get("id", "")
+        if kind == "failed" and identifier in self._loads:
+            for future in self._loads.pop(identifier):
+                _refuse(future, JobError(message["reason"], retry=False))
+            return
+        job = self._jobs.get(identifier)
         if job is None:  # it was cancelled meanwhile, or the message is a heartbeat
             return
         future, on_progress = job
@@ -208,8 +214,8 @@ class ProcessWorker(AbstractWorker):
             on_progress(Progress(**message))
         elif kind == "finished":
             _resolve(future, Report(**message))
-        elif kind == "failed" and not future.done():
-            future.set_exception(JobError(message["reason"], retry=bool(message["retry"])))
+        elif kind == "failed":
+            _refuse(future, JobError(message["reason"], retry=bool(message["retry"])))
 
     def _send(self, line: bytes) -> None:
         if self._writer is None:
@@ -229,8 +235,7 @@ class ProcessWorker(AbstractWorker):
         waiting += [future for futures in self._loads.values() for future in futures]
         self._loads.clear()
         for future in waiting:
-            if not future.done():
-                future.set_exception(WorkerGoneError(f"the worker of node {self.node!r} went away: {reason}"))
+            _refuse(future, WorkerGoneError(f"the worker of node {self.node!r} went away: {reason}"))
 
 
 async def _next(reader: asyncio.StreamReader) -> dict[str, Any]:
@@ -247,3 +252,8 @@ async def _next(reader: asyncio.StreamReader) -> dict[str, Any]:
 def _resolve(future: asyncio.Future, value: Any) -> None:
     if not future.done():
         future.set_result(value)
+
+
+def _refuse(future: asyncio.Future, error: WorkerError) -> None:
+    if not future.done():
+        future.set_exception(error)

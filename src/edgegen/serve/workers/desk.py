@@ -11,9 +11,11 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterator
 
+from edgegen.core.errors import EdgegenError
 from edgegen.serve.workers.makers import AbstractMaker
-from edgegen.serve.workers.messages import Job, encode
+from edgegen.serve.workers.messages import Job, encode, load_id
 
+TURN_S = 0.0005
 PROGRESS_S = 0.01  # steps that follow each other faster than this are not all told
 
 Clock = Callable[[], float]
@@ -44,7 +46,7 @@ class Desk:
 
     def load(self, model: str, pad_s: float) -> None:
         """Put the loading of a model at the end of the queue."""
-        self._waiting.append((f"load {model}", self._load_alone(model, pad_s)))
+        self._waiting.append((load_id(model), self._load_alone(model, pad_s)))
 
     def evict(self, model: str) -> None:
         """Take a model out of memory now."""
@@ -58,15 +60,23 @@ class Desk:
             self._running.remove(piece)
 
     def advance(self) -> float | None:
-        """Do what is due now and return how many seconds there is nothing to do, or None for nothing at all."""
-        self._admit()
-        now_s = self._clock()
-        for piece in [piece for piece in self._running if piece.due_s <= now_s]:
-            self._advance(piece)
-        self._admit()
-        if not self._running:
-            return None
-        return max(0.0, min(piece.due_s for piece in self._running) - self._clock())
+        """Do what is due and return how many seconds there is nothing to do, or None for nothing at all.
+
+        Work that is always due is left after `TURN_S`, so that whoever gives the orders is heard between steps.
+        """
+        until_s = self._clock() + TURN_S
+        while True:
+            self._admit()
+            if not self._running:
+                return None
+            now_s = self._clock()
+            due = [piece for piece in self._running if piece.due_s <= now_s]
+            if not due:
+                return min(piece.due_s for piece in self._running) - now_s
+            if now_s >= until_s:
+                return 0.0
+            for piece in due:
+                self._advance(piece)
 
     def _admit(self) -> None:
         while self._waiting and len(self._running) < self._slots:
@@ -80,7 +90,8 @@ class Desk:
             self._running.remove(piece)
         except Exception as error:  # whatever a model raises is that picture's failure, not the worker's end
             self._running.remove(piece)
-            self._send(encode("failed", id=piece.id, reason=f"{type(error).__name__}: {error}", retry=False))
+            reason = str(error) if isinstance(error, EdgegenError) else f"{type(error).__name__}: {error}"
+            self._send(encode("failed", id=piece.id, reason=reason, retry=False))
 
     def _load_alone(self, model: str, pad_s: float) -> Iterator[float]:
         began_s = self._clock()
@@ -98,7 +109,7 @@ class Desk:
             yield due_s
         loaded_s = clock()
         due_s = cursor_s = max(due_s, loaded_s)
-        token, told_s = maker.begin(job), -PROGRESS_S
+        token, told_s = maker.begin(job), loaded_s
         compute_s = clock() - loaded_s
         try:
             cursor_s += pace.fixed_s / 2  # the prompt is read before the steps, the picture decoded after them

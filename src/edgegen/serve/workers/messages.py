@@ -9,6 +9,8 @@ import json
 from typing import Any
 
 PROTOCOL = 1
+_to_json = json.JSONEncoder(separators=(",", ":")).encode  # made once; `json.dumps` would make one per message
+
 MAX_TO_WORKER_BYTES = 64 * 1024
 MAX_TO_GATEWAY_BYTES = 4 * 1024 * 1024
 
@@ -39,6 +41,9 @@ class Job:
     pace: Pace = Pace()
 
 
+_JOB_FIELDS = tuple(field.name for field in dataclasses.fields(Job))
+
+
 @dataclasses.dataclass(frozen=True)
 class Progress:
     """A step is done."""
@@ -64,7 +69,7 @@ class Report:
 
 def encode(kind: str, **fields: Any) -> bytes:
     """Return one message as a line."""
-    return json.dumps({"type": kind, **fields}, separators=(",", ":")).encode() + b"\n"
+    return (_to_json({"type": kind, **fields}) + "\n").encode()
 
 
 def decode(line: bytes) -> dict[str, Any]:
@@ -83,7 +88,8 @@ def decode(line: bytes) -> dict[str, Any]:
 
 def encode_job(job: Job) -> bytes:
     """Return the `start` message of a job."""
-    return encode("start", job=dataclasses.asdict(job))
+    fields = {name: getattr(job, name) for name in _JOB_FIELDS}
+    return encode("start", job={**fields, "pace": job.pace.__dict__})
 
 
 def decode_job(message: dict[str, Any]) -> Job:
@@ -91,3 +97,8 @@ def decode_job(message: dict[str, Any]) -> Job:
     fields = dict(message["job"])
     pace = Pace(**fields.pop("pace"))
     return Job(pace=pace, previews=tuple(fields.pop("previews")), **fields)
+
+
+def load_id(model: str) -> str:
+    """Return the id under which the loading of a model fails; ids of pictures have no blanks."""
+    return f"load {model}"

@@ -34,8 +34,11 @@ class AbstractWorker(abc.ABC):
 
     @abc.abstractmethod
     async def open(self, *, on_lost: Callable[[str], None], on_joined: Callable[[], None]) -> None:
-        """Get ready. Returns once pictures can be made; afterwards `on_lost(reason)` is called each time the worker goes
-        away by itself and `on_joined()` each time it is back."""
+        """Get ready; return once pictures can be made.
+
+        Afterwards `on_lost(reason)` is called each time the worker goes away by itself and `on_joined()` each time it
+        is back.
+        """
 
     @abc.abstractmethod
     async def load(self, model: str, *, pad_s: float) -> float:

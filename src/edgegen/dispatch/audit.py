@@ -1,0 +1,69 @@
+"""Replaying a recorded journal: the same events must give the same States, decisions and commands, byte for byte."""
+
+import dataclasses
+import difflib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from edgegen.core.errors import EdgegenError
+from edgegen.core.policy import AbstractPolicy
+from edgegen.dispatch.catalog import Catalog
+from edgegen.dispatch.dispatcher import Dispatcher
+from edgegen.dispatch.journal import MemoryJournal, read
+from edgegen.dispatch.records import event_from, line
+
+
+@dataclasses.dataclass(frozen=True)
+class Audit:
+    """What a replay found. `difference` is None when everything came out as recorded."""
+
+    policy: str
+    events: int  # replayed
+    decisions: int  # events at which a policy was asked
+    difference: str | None = None
+    seq: int | None = None  # of the first entry that came out differently
+
+    @property
+    def same(self) -> bool:
+        """Whether everything came out as recorded."""
+        return self.difference is None
+
+
+def replay(source: str | Path | list[str], load_policy: Callable[[str], AbstractPolicy]) -> Audit:
+    """Feed the recorded events to a dispatcher rebuilt from the header, and compare every line.
+
+    `load_policy` returns a policy for its name, as `edgegen.registry.load_policy` does.
+    """
+    header, entries = read(source)
+    journal = MemoryJournal(header)
+    dispatcher = Dispatcher(
+        Catalog(header.fleet),
+        load_policy(header.policy),
+        policy_name=header.policy,
+        max_waiting=header.max_waiting,
+        ahead=header.ahead,
+        journal=journal,
+    )
+    decisions = 0
+    for count, entry in enumerate(entries):
+        try:
+            dispatcher.handle(event_from(entry["event"]), entry["now_s"])
+            again = journal.lines[-1]
+        except (EdgegenError, KeyError, TypeError) as error:
+            again = json.dumps({"seq": entry.get("seq"), "error": str(error)})
+        decisions += "state" in entry
+        if again != line(entry):
+            return Audit(header.policy, count, decisions, describe(entry, json.loads(again)), entry.get("seq"))
+    return Audit(header.policy, len(entries), decisions)
+
+
+def describe(recorded: dict[str, Any], replayed: dict[str, Any]) -> str:
+    """Return a readable difference of two journal entries."""
+
+    def pretty(entry: dict[str, Any]) -> list[str]:
+        return json.dumps(entry, indent=1, ensure_ascii=False).splitlines()
+
+    lines = difflib.unified_diff(pretty(recorded), pretty(replayed), "recorded", "replayed", lineterm="", n=2)
+    return "\n".join(lines)

@@ -1,0 +1,287 @@
+"""The same dispatcher in virtual time: what a fleet would make of a list of arrivals, before it is live.
+
+Nodes behave as their fleet says: transfers take turns on each link, a node works on one picture at a time in the order
+in which they reach it, every step takes its predicted time. Nothing sleeps and nothing is drawn, so the same arrivals
+give the same outcomes.
+"""
+
+import collections
+import dataclasses
+import heapq
+import itertools
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+from edgegen.core.policy import AbstractPolicy
+from edgegen.dispatch.catalog import Catalog
+from edgegen.dispatch.dispatcher import Dispatcher
+from edgegen.dispatch.journal import AbstractJournal
+from edgegen.dispatch.messages import (
+    Abandoned,
+    Arrived,
+    Cancel,
+    Command,
+    Event,
+    Evict,
+    Finished,
+    Load,
+    Loaded,
+    NodeJoined,
+    NodeLost,
+    Progressed,
+    Reject,
+    Request,
+    Split,
+    Start,
+    Tick,
+)
+
+TICK_S = 0.1
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """How one request ended."""
+
+    request: Request
+    status: Literal["finished", "infeasible", "busy", "failed", "cancelled"]
+    ended_s: float
+    start: Start | None = None  # of the attempt that finished
+    actual: Split | None = None
+    reason: str = ""
+
+    @property
+    def met_deadline(self) -> bool:
+        """Whether the picture was there in time."""
+        return self.actual is not None and self.actual.total_s <= self.request.limits.deadline_s * (1 + 1e-6)
+
+    @property
+    def met_limits(self) -> bool:
+        """Whether the picture kept every limit that was asked for."""
+        limits, start, actual = self.request.limits, self.start, self.actual
+        if start is None or actual is None or not self.met_deadline:
+            return False
+        affordable = actual.device_energy_j <= limits.energy_j * (1 + 1e-6)
+        return affordable and actual.money_usd <= limits.money_usd and start.quality >= limits.min_quality - 1e-6
+
+
+def simulate(
+    catalog: Catalog,
+    policy: AbstractPolicy,
+    arrivals: Iterable[Request],
+    *,
+    policy_name: str = "policy",
+    max_waiting: int = 64,
+    ahead: int = 1,
+    events: Sequence[tuple[float, Event]] = (),
+    journal: AbstractJournal | None = None,
+) -> list[Outcome]:
+    """Return how every arrival ended, in the order of arrival. `events` are what else happens, such as lost nodes."""
+    dispatcher = Dispatcher(
+        catalog, policy, policy_name=policy_name, max_waiting=max_waiting, ahead=ahead, journal=journal
+    )
+    return _World(dispatcher, list(arrivals), events).run()
+
+
+def summary(outcomes: Sequence[Outcome]) -> dict[str, float]:
+    """Return the figures that policies are compared by.
+
+    attainment: share of requests that kept every limit. quality: mean expected quality, 0 for what was not made.
+    p50_s, p95_s: latency of what was made. joules_per_good: device and node energy of everything over the pictures
+    that kept their limits, weighted by their expected quality.
+    """
+    made = [outcome for outcome in outcomes if outcome.actual is not None and outcome.start is not None]
+    totals = sorted(outcome.actual.total_s for outcome in made if outcome.actual)
+    joules = sum(o.actual.device_energy_j + o.actual.node_energy_j for o in made if o.actual)
+    good = sum(o.start.quality for o in made if o.start and o.met_limits)
+    count = max(len(outcomes), 1)
+
+    def at(share: float) -> float:
+        return totals[min(len(totals) - 1, int(share * len(totals)))] if totals else float("nan")
+
+    return {
+        "requests": len(outcomes),
+        "made": len(made),
+        "attainment": sum(o.met_limits for o in made) / count,
+        "quality": sum(o.start.quality for o in made if o.start) / count,
+        "quality_in_time": good / count,
+        "p50_s": at(0.5),
+        "p95_s": at(0.95),
+        "device_j": sum(o.actual.device_energy_j for o in made if o.actual),
+        "joules_per_good": joules / good if good else float("inf"),
+    }
+
+
+@dataclasses.dataclass
+class _Job:
+    """A started request on its way through a node."""
+
+    start: Start
+    request: Request
+    began_s: float
+    uploaded_s: float = 0.0
+    load_s: float = 0.0
+    gone: bool = False
+
+
+@dataclasses.dataclass
+class _Node:
+    """One machine and its link."""
+
+    resident: set[str] = dataclasses.field(default_factory=set)
+    queue: collections.deque[_Job] = dataclasses.field(default_factory=collections.deque)
+    working: _Job | None = None
+    uplink_free_s: float = 0.0
+    downlink_free_s: float = 0.0
+
+
+class _World:
+    """A heap of what happens next."""
+
+    def __init__(self, dispatcher: Dispatcher, arrivals: list[Request], events: Sequence[tuple[float, Event]]):
+        self.dispatcher, self.catalog = dispatcher, dispatcher.catalog
+        self.nodes = {name: _Node() for name in self.catalog.nodes}
+        self.jobs: dict[str, _Job] = {}
+        self.open: dict[str, Request] = {request.id: request for request in arrivals}
+        self.order = [request.id for request in arrivals]
+        self.outcomes: dict[str, Outcome] = {}
+        self.now_s, self.ticking = 0.0, False
+        self._heap: list[tuple[float, int, object]] = []
+        self._count = itertools.count()
+        for name in self.nodes:
+            self._at(0.0, NodeJoined(name))
+        for request in arrivals:
+            self._at(request.arrived_s, Arrived(request))
+        for at_s, event in events:
+            self._at(at_s, event)
+
+    def run(self) -> list[Outcome]:
+        while self._heap:
+            self.now_s, _, happening = heapq.heappop(self._heap)
+            if callable(happening):
+                happening()
+            else:
+                self._tell(happening)
+            if self.dispatcher.waiting and not self.ticking:
+                self.ticking = True
+                self._at(self.now_s + TICK_S, self._tick)
+        return [self.outcomes[request_id] for request_id in self.order]
+
+    def _at(self, when_s: float, happening: object) -> None:
+        heapq.heappush(self._heap, (max(when_s, self.now_s), next(self._count), happening))
+
+    def _tick(self) -> None:
+        self.ticking = False
+        self._tell(Tick())
+
+    def _tell(self, event) -> None:
+        if isinstance(event, NodeLost):
+            self.nodes[event.node] = _Node()
+            for job in self.jobs.values():
+                job.gone = job.gone or job.start.node == event.node
+        commands = self.dispatcher.handle(event, self.now_s)
+        if isinstance(event, Abandoned) and event.id in self.open:
+            self._end(event.id, "cancelled", reason="whoever asked went away")
+        for command in commands:
+            self._obey(command)
+
+    def _obey(self, command: Command) -> None:
+        match command:
+            case Start():
+                self._start(command)
+            case Cancel(id):
+                self.jobs.pop(id).gone = True
+            case Reject(id, code, reason):
+                self._end(id, code, reason=reason)
+            case Load(node, model):
+                load_s = self.catalog.nodes[node].speeds[model].load_s
+                self._at(self.now_s + load_s, lambda: self._loaded(node, model, load_s))
+            case Evict(node, model):
+                self.nodes[node].resident.discard(model)
+
+    def _end(self, request_id: str, status, *, job: _Job | None = None, actual=None, reason: str = "") -> None:
+        request = self.open.pop(request_id)
+        start = job.start if job else None
+        self.outcomes[request_id] = Outcome(request, status, self.now_s, start, actual, reason)
+
+    def _loaded(self, node: str, model: str, load_s: float) -> None:
+        self.nodes[node].resident.add(model)
+        self._tell(Loaded(node, model, load_s))
+
+    # one picture
+
+    def _start(self, start: Start) -> None:
+        request, node = self.open[start.id], self.nodes[start.node]
+        job = self.jobs[start.id] = _Job(start, request, self.now_s)
+        upload_s = start.predicted.upload_s
+        begin_s = max(self.now_s, node.uplink_free_s) if upload_s > 0 else self.now_s
+        job.uploaded_s = begin_s + upload_s
+        if upload_s > 0:
+            node.uplink_free_s = job.uploaded_s - self.catalog.path(request.origin, start.node).rtt_s / 2
+        self._at(job.uploaded_s, lambda: self._queued(job))
+
+    def _queued(self, job: _Job) -> None:
+        if not job.gone:
+            self.nodes[job.start.node].queue.append(job)
+            self._next(job.start.node)
+
+    def _next(self, name: str) -> None:
+        node = self.nodes[name]
+        while node.queue and node.working is None:
+            job = node.queue.popleft()
+            if not job.gone:
+                self._work(node, job)
+
+    def _work(self, node: _Node, job: _Job) -> None:
+        node.working, start = job, job.start
+        if start.model not in node.resident:
+            job.load_s = self.catalog.nodes[start.node].speeds[start.model].load_s
+        first_s = job.load_s + start.fixed_s / 2 + start.step_s
+        self._at(self.now_s + first_s, lambda: self._stepped(node, job, 1))
+
+    def _stepped(self, node: _Node, job: _Job, step: int) -> None:
+        if job.gone:
+            self._leave(node, job)
+            return
+        node.resident.add(job.start.model)
+        if step < job.start.steps:
+            self._at(self.now_s + job.start.step_s, lambda: self._stepped(node, job, step + 1))
+        else:
+            self._at(self.now_s + job.start.fixed_s / 2, lambda: self._generated(node, job))
+        self._tell(Progressed(job.start.id, step, job.start.steps))
+
+    def _leave(self, node: _Node, job: _Job) -> None:
+        if node.working is job:
+            node.working = None
+            self._next(job.start.node)
+
+    def _generated(self, node: _Node, job: _Job) -> None:
+        self._leave(node, job)
+        if job.gone:
+            return
+        download_s = job.start.predicted.download_s
+        begin_s = max(self.now_s, node.downlink_free_s) if download_s > 0 else self.now_s
+        if download_s > 0:
+            half_rtt_s = self.catalog.path(job.request.origin, job.start.node).rtt_s / 2
+            node.downlink_free_s = begin_s + download_s - half_rtt_s
+        self._at(begin_s + download_s, lambda: self._arrived(job))
+
+    def _arrived(self, job: _Job) -> None:
+        if job.gone:
+            return
+        del self.jobs[job.start.id]
+        actual = self._account(job)
+        self._end(job.start.id, "finished", job=job, actual=actual)
+        self._tell(Finished(job.start.id, actual))
+
+    def _account(self, job: _Job) -> Split:
+        """Return where a picture's time, energy and money went; waiting is what the rest leaves over."""
+        start, predicted = job.start, job.start.predicted
+        generate_s = start.fixed_s + start.steps * start.step_s
+        spent_s = predicted.upload_s + job.load_s + generate_s + predicted.download_s
+        return dataclasses.replace(
+            predicted,
+            queue_s=max(0.0, self.now_s - job.request.arrived_s - spent_s),
+            load_s=job.load_s,
+            generate_s=generate_s,
+        )

@@ -1,0 +1,104 @@
+"""The built-in models as something that can be measured: through the same engine that serves requests."""
+
+import functools
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edgegen.core.errors import InputError, suggest
+from edgegen.generate import builtin
+from edgegen.generate.backends.onnx import PARTS, OnnxBackend, part_file
+from edgegen.generate.engine import NO_GUIDANCE, Engine, EngineRequest
+from edgegen.generate.grammar import CATEGORIES, Scene, held_out, sample_scene
+from edgegen.generate.judge import Judge
+
+SAMPLER = "ddim"
+
+
+@dataclass
+class _Batch:
+    """An engine with its requests, and the pictures that are finished, by the number of their request."""
+
+    engine: Engine
+    count: int
+    pictures: dict[int, np.ndarray]
+
+
+class OnnxSubject:
+    """An ONNX model folder in the engine, one thread, all requests of a batch at the same step."""
+
+    categories: Sequence[str] = CATEGORIES
+    picture_px = builtin.SIDE
+
+    def __init__(self, name: str, folder: Path) -> None:
+        card = folder / "card.json"
+        facts = json.loads(card.read_text()) if card.is_file() else {}
+        self.name = name
+        self.files: Sequence[Path] = [part_file(folder, part) for part in PARTS]
+        self.sampler = str(facts.get("sampler", SAMPLER))
+        self.guidance: float | None = float(facts.get("guidance", NO_GUIDANCE))
+        self.passes_per_step = 2 if self.guidance > NO_GUIDANCE else 1
+        self._backend = OnnxBackend(folder, threads=1)
+
+    @functools.cached_property
+    def _judge(self) -> Judge:
+        return Judge.load()  # only when something is judged: it is not part of loading a model
+
+    def captions(self, category: str, count: int, seed: int) -> tuple[list[str], list[Scene]]:
+        """Draw held-out scenes of a category; their captions were never trained on."""
+        rng = np.random.default_rng([seed, CATEGORIES.index(category)])
+        scenes: list[Scene] = []
+        while len(scenes) < count:
+            scene = sample_scene(rng, category)
+            if held_out(scene):
+                scenes.append(scene)
+        return [scene.caption() for scene in scenes], scenes
+
+    def start(self, captions: Sequence[str], steps: int, seeds: Sequence[int]) -> _Batch:
+        """Submit the captions to an engine of their own."""
+        engine = Engine(self._backend, max_batch=len(captions))
+        for number, (caption, seed) in enumerate(zip(captions, seeds, strict=True)):
+            engine.submit(EngineRequest(str(number), caption, steps, seed, self.sampler, self.guidance or NO_GUIDANCE))
+        return _Batch(engine, len(captions), {})
+
+    def step(self, batch: _Batch) -> None:
+        """Do one step of all of them."""
+        for event in batch.engine.step():
+            if event.picture is not None:
+                batch.pictures[int(event.id)] = event.picture
+
+    def finish(self, batch: _Batch) -> np.ndarray:
+        """Return the pictures in the order of the captions."""
+        return np.stack([batch.pictures[number] for number in range(batch.count)])
+
+    def outside_of_steps(self, caption: str) -> None:
+        """Encode one caption and decode one picture."""
+        self._backend.encode([caption])
+        self._backend.decode(np.zeros((1, *self._backend.latent_shape), np.float32))
+
+    def all_right(self, pictures: np.ndarray, truths: Sequence[Scene]) -> list[bool]:
+        """Ask the judge."""
+        return [verdict.all_right for verdict in self._judge(pictures, truths)]
+
+    def warm_up(self) -> None:
+        """Make one picture in one step."""
+        batch = self.start(["a red circle"], 1, [0])
+        self.step(batch)
+        self.finish(batch)
+
+
+def open_onnx(model: str) -> OnnxSubject:
+    """Open a built-in model by name, or any model of the same kind by the path of its folder."""
+    if model in builtin.names():
+        return OnnxSubject(model, builtin.folder(model))
+    folder = Path(model)
+    if not folder.is_dir():
+        known = ", ".join(builtin.names())
+        raise InputError(
+            f"no model named {model!r} and no folder of that name;{suggest(model, builtin.names())} built in: {known}",
+            param="model",
+        )
+    return OnnxSubject(folder.name, folder)
