@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from edgegen.serve.workers.messages import MAX_TO_GATEWAY_BYTES, LineError, decode
 
@@ -23,8 +23,7 @@ class Line(asyncio.Protocol):
         self.heard_s = time.monotonic()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport)
-        self._transport = transport
+        self._transport = cast(asyncio.WriteTransport, transport)  # uvloop's is one by its methods only
 
     def data_received(self, data: bytes) -> None:
         self.heard_s = time.monotonic()
