@@ -23,8 +23,7 @@ class Line(asyncio.Protocol):
         self.heard_s = time.monotonic()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # Not checked: the transports of uvloop have the methods without the class.
-        self._transport = cast(asyncio.WriteTransport, transport)
+        self._transport = cast(asyncio.WriteTransport, transport)  # uvloop's is one by its methods only
 
     def data_received(self, data: bytes) -> None:
         self.heard_s = time.monotonic()
