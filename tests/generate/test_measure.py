@@ -6,11 +6,12 @@ import time
 import numpy as np
 import pytest
 
-from edgegen.core.errors import EdgegenError, InputError, WorkerError
+from edgegen.core.errors import InputError, WorkerError
 from edgegen.core.profile import Profile
+from edgegen.core.result import wilson
 from edgegen.generate import measure as module
 from edgegen.generate.measure import QUICK, Plan, measure
-from edgegen.generate.meters import EnergyCounter, Spread, cold_start, rss_bytes, take_turns, wilson
+from edgegen.generate.meters import EnergyCounter, Spread, cold_start, rss_bytes, take_turns
 
 FAKE = '''
 """A subject that sleeps 2 ms + 1 ms per picture in a step, holds 32 MB, and gets 0.2 more right per step."""
@@ -46,7 +47,7 @@ class Fake:
         level = 0.2 * min(batch["done"], 4) / (1 if batch["category"] == "basic" else 2)
         return np.full((batch["n"], 8, 8, 3), round(100 * level), np.uint8)
 
-    def all_right(self, pictures, truths):
+    def shares(self, pictures, truths):
         return [picture[0, 0, 0] / 100 > truth + 1e-9 for picture, truth in zip(pictures, truths, strict=True)]
 
     def outside_of_steps(self, caption):
@@ -256,15 +257,6 @@ def test_the_profile_says_which_clock_it_was(tmp_path, opener):
 
 def test_a_spread_is_median_and_quartiles():
     assert Spread.of([5.0, 1.0, 2.0, 3.0, 4.0]) == Spread(3.0, 2.0, 4.0, 5)
-
-
-def test_wilson_intervals_can_be_looked_up():
-    # Newcombe 1998, table I: 81 of 263 gives 0.2553 to 0.3662, 0 of 20 gives 0 to 0.1611
-    assert wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)
-    assert wilson(0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
-    assert wilson(20, 20)[1] == 1.0
-    with pytest.raises(EdgegenError, match="got 3 of 2"):
-        wilson(3, 2)
 
 
 def test_resident_memory_grows_with_what_is_held():

@@ -20,8 +20,8 @@ FORMAT_VERSION = 1
 ANY = "any"
 """Name of the quality curve of a model that was not measured per category of prompts."""
 
-PROMPT_FOLLOWING = "prompt_following_all"
-"""Quality scale of the built-in models: probability that all attributes of the prompt are right."""
+PROMPT_FOLLOWING = "prompt_following"
+"""Quality scale of the built-in models: expected share of the prompt's attributes that the picture shows."""
 
 FID_NORMALISED = "fid_normalised"
 """Quality scale of profiles made from published scores: 1 - FID / 100, clipped to [0, 1]."""

@@ -40,8 +40,11 @@ class Bar:
         return dataclasses.asdict(self)
 
 
-def wilson(successes: int, n: int, *, z: float = 1.959964) -> tuple[float, float]:
-    """Return Wilson's 95 % interval for a rate (Wilson 1927)."""
+def wilson(successes: float, n: int, *, z: float = 1.959964) -> tuple[float, float]:
+    """Return Wilson's 95 % interval for a rate (Wilson 1927).
+
+    `successes` may be a sum of values in [0, 1]: their variance is at most that of a rate, so the interval is conservative.
+    """
     if n <= 0 or not 0 <= successes <= n:
         raise ValueError(f"expected 0 <= successes <= n and n > 0, got {successes} of {n}")
     rate = successes / n

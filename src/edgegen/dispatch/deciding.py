@@ -35,11 +35,12 @@ class Decider:
 
     def __init__(self, policy: AbstractPolicy, name: str):
         self.policy, self.name = policy, name
+        self._decide = policy.decide  # an equinox module makes a new wrapper at every access
 
     def choose(self, table: Table) -> Answer:
         """Return one choice per request of the table."""
         try:
-            decision = self.policy.decide(table.state)
+            decision = self._decide(table.state)
             columns = _columns(decision, len(table.rows), table.state)
         except Exception as error:  # whatever a policy of anybody's does, the requests must go on
             note = f"policy {self.name} failed ({type(error).__name__}: {error})"

@@ -17,6 +17,7 @@ _PARTS: dict[str, Callable[[dict], Any]] = {
     "actual": lambda data: Split(**data),
     "predicted": lambda data: Split(**data),
 }
+_to_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
 EVENTS = {
     kind.__name__: kind
     for kind in (
@@ -89,7 +90,7 @@ def from_plain(value: Any) -> Any:
 
 def line(data: dict[str, Any]) -> str:
     """Return one canonical journal line, without its line break."""
-    return json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return _to_json(data)
 
 
 def _message(data: dict[str, Any], kinds: dict[str, type]) -> Any:

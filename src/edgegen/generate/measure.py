@@ -20,7 +20,8 @@ from edgegen import __version__
 from edgegen.core.curve import Curve, Fit, fit_all, monotone, tidy
 from edgegen.core.errors import InputError
 from edgegen.core.profile import PROMPT_FOLLOWING, Profile, Provenance, QualityPoint, StepPoint
-from edgegen.generate.meters import CLOCKS, EnergyCounter, Interleaved, cold_start, take_turns, wilson
+from edgegen.core.result import wilson
+from edgegen.generate.meters import CLOCKS, EnergyCounter, Interleaved, cold_start, take_turns
 
 DECLARED_CORE_W = 10.0
 ENERGY_WINDOW_S = 2.0
@@ -106,8 +107,8 @@ class Subject(Protocol):
         """Make one picture in one step, so that everything is in memory."""
         ...
 
-    def all_right(self, pictures: np.ndarray, truths: Sequence[Any]) -> Sequence[bool]:
-        """Judge: is every attribute of its caption right in the picture?"""
+    def shares(self, pictures: np.ndarray, truths: Sequence[Any]) -> Sequence[float]:
+        """Judge: which share of its caption's attributes does each picture show?"""
         ...
 
 
@@ -232,11 +233,11 @@ def _judge(subject: Subject, plan: Plan, tick: Callable[[int, int], None]) -> di
         captions, truths = subject.captions(category, plan.captions_per_category, plan.seed + 1 + number)
         found = []
         for steps in plan.steps:
-            right = 0
+            right = 0.0
             for start in range(0, len(captions), QUALITY_CHUNK):
                 part = slice(start, start + QUALITY_CHUNK)
                 pictures = generate(subject, captions[part], steps, range(start, start + len(captions[part])))
-                right += sum(subject.all_right(pictures, truths[part]))
+                right += sum(subject.shares(pictures, truths[part]))
                 done += len(captions[part])
                 tick(done, total)
             low, high = wilson(right, len(captions))
@@ -278,8 +279,8 @@ def _provenance(subject: Subject, plan: Plan, watts: _Watts, load_average: float
             "fixed_s": f"median of {plan.repeats} {plan.clock} times: encoding one caption and decoding one picture",
             "load_s": f"median {plan.clock} time of {plan.cold_starts} fresh processes: open the model, make one picture in one step",
             "memory_bytes": "growth of the resident memory of those processes by opening and using the model",
-            "quality": f"share of {plan.captions_per_category} held-out captions per category with all attributes right,"
-            " made monotone; 95 % Wilson intervals of the raw points are kept",
+            "quality": f"mean share of the attributes that are right, over {plan.captions_per_category} held-out captions per category,"
+            " made monotone; 95 % Wilson intervals of the raw points are kept (conservative for a mean of shares)",
         },
         assumed={"power_w": watts.assumed} if watts.assumed else {},
         cautions=tuple(cautions),

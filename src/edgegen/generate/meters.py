@@ -1,7 +1,6 @@
 """Meters: times with their spread, energy counters, memory, and the cold start of a model in a fresh process."""
 
 import json
-import math
 import os
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgegen.core.errors import EdgegenError, WorkerError
+from edgegen.core.errors import WorkerError
 
 POWERCAP = Path("/sys/class/powercap")
 CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "processor": time.process_time}
@@ -162,13 +161,3 @@ def rss_bytes() -> int:
     import resource  # no /proc: the highest value so far is what can be had (bytes on macOS)
 
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
-def wilson(right: int, n: int) -> tuple[float, float]:
-    """Return the 95 % Wilson interval of a probability, of which `right` of `n` tries were a success."""
-    if not 0 <= right <= n or n < 1:
-        raise EdgegenError(f"expected 0 <= right <= n and n >= 1, got {right} of {n}")
-    share = right / n
-    centre = (share + Z_95**2 / (2 * n)) / (1 + Z_95**2 / n)
-    half = Z_95 / (1 + Z_95**2 / n) * math.sqrt(share * (1 - share) / n + Z_95**2 / (4 * n**2))
-    return max(centre - half, 0.0), min(centre + half, 1.0)

@@ -79,9 +79,9 @@ class OnnxSubject:
         self._backend.encode([caption])
         self._backend.decode(np.zeros((1, *self._backend.latent_shape), np.float32))
 
-    def all_right(self, pictures: np.ndarray, truths: Sequence[Scene]) -> list[bool]:
+    def shares(self, pictures: np.ndarray, truths: Sequence[Scene]) -> list[float]:
         """Ask the judge."""
-        return [verdict.all_right for verdict in self._judge(pictures, truths)]
+        return [verdict.share for verdict in self._judge(pictures, truths)]
 
     def warm_up(self) -> None:
         """Make one picture in one step."""

@@ -5,10 +5,12 @@ import concurrent.futures
 import contextlib
 import dataclasses
 import functools
+import importlib.util
 import signal
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from typing import Any
 
 import structlog
 import uvicorn
@@ -127,7 +129,7 @@ def run_gateway(
             on_ready(live)
             log.info("ending", signal=await until_signal())
 
-    asyncio.run(main())
+    _run(main())
 
 
 @contextlib.contextmanager
@@ -143,7 +145,7 @@ def in_thread(make: Callable[[], Gateway]) -> Iterator[Live]:
 
     def run() -> None:
         try:
-            asyncio.run(main())
+            _run(main())
         except BaseException as error:
             if ready.done():
                 raise
@@ -159,6 +161,13 @@ def in_thread(make: Callable[[], Gateway]) -> Iterator[Live]:
             stop()
     finally:
         thread.join()
+
+
+def _run(main: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine to its end, on uvloop where it is installed: it saves a few tenths of a millisecond per request."""
+    factory = importlib.import_module("uvloop").new_event_loop if importlib.util.find_spec("uvloop") else None
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(main)
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -24,6 +24,7 @@ _STREAM: dict[int | str, dict] = {
     200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "The pictures."}
 }
 _PNG: dict[int | str, dict] = {200: {"content": {"image/png": {}}, "description": "The picture."}}
+WATCH_AFTER_S = 0.02  # pictures that are done sooner are not worth watching whether their client is still there
 _to_json = json.JSONEncoder(separators=(",", ":")).encode
 _PICTURE_ID = re.compile(r"img_[0-9a-f]{24}")
 
@@ -74,19 +75,24 @@ def _submit(gateway: Gateway, body: ImageBody) -> list[Ticket]:
 
 async def _finished(gateway: Gateway, tickets: list[Ticket], request: Request) -> list[Record]:
     """Wait for all pictures; when the client goes away or one of them fails, the work on the others stops."""
-    gone = asyncio.create_task(_gone(request))
     missing = {ticket.done for ticket in tickets}
+    gone: asyncio.Task[None] | None = None
     try:
         while missing:
-            done, _ = await asyncio.wait({gone, *missing}, return_when=asyncio.FIRST_COMPLETED)
+            watched = {gone, *missing} if gone else missing
+            patience_s = None if gone else WATCH_AFTER_S
+            done, _ = await asyncio.wait(watched, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED)
             if gone in done:
                 raise Problem(499, "the client went away", code="client_closed_request")
+            if not done:
+                gone = asyncio.create_task(_gone(request))
             for picture in missing & done:
                 picture.result()
             missing -= done
         return [ticket.record for ticket in tickets]
     finally:
-        gone.cancel()
+        if gone:
+            gone.cancel()
         _abandon(gateway, tickets)
 
 

@@ -1,4 +1,4 @@
-"""The gateway's end of the line to a worker process: start it, talk to it, notice its death, start it again."""
+"""The gateway's end of a worker process: start it, talk to it, notice its death, start it again."""
 
 import asyncio
 import contextlib
@@ -8,27 +8,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
 from edgegen.core.errors import WorkerError
-from edgegen.serve.workers.messages import (
-    MAX_TO_GATEWAY_BYTES,
-    PROTOCOL,
-    Job,
-    LineError,
-    Progress,
-    Report,
-    decode,
-    encode,
-    encode_job,
-    load_id,
-)
+from edgegen.serve.workers.line import ENDED, Line
+from edgegen.serve.workers.messages import PROTOCOL, Job, LineError, Progress, Report, encode, encode_job, load_id
 from edgegen.serve.workers.protocol import AbstractWorker, JobError, OnProgress, WorkerGoneError
 
 log = structlog.get_logger(__name__)
 
+T = TypeVar("T")
 HELLO_TIMEOUT_S = 60.0
 SILENCE_S = 30.0  # a worker says something every second; one that is silent for this long hangs and is ended
 FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.2, 10.0
@@ -77,7 +68,8 @@ class ProcessWorker(AbstractWorker):
         for model, folder in (folders or {}).items():
             self._arguments += ["--folder", f"{model}={folder}"]
         self._process: _Process | None = None
-        self._writer: asyncio.StreamWriter | None = None
+        self._line: Line | None = None
+        self._hello: asyncio.Future[dict[str, Any]] | None = None
         self._keeper: asyncio.Task | None = None
         self._jobs: dict[str, tuple[asyncio.Future[Report], OnProgress]] = {}
         self._loads: dict[str, list[asyncio.Future[float]]] = {}
@@ -87,8 +79,8 @@ class ProcessWorker(AbstractWorker):
 
     async def open(self, *, on_lost: Callable[[str], None], on_joined: Callable[[], None]) -> None:
         self._on_lost, self._on_joined = on_lost, on_joined
-        reader = await self._connect()
-        self._keeper = asyncio.create_task(self._keep(reader), name=f"worker {self.node}")
+        line = await self._connect()
+        self._keeper = asyncio.create_task(self._keep(line), name=f"worker {self.node}")
 
     async def load(self, model: str, *, pad_s: float) -> float:
         future = asyncio.get_running_loop().create_future()
@@ -129,45 +121,46 @@ class ProcessWorker(AbstractWorker):
 
     @property
     def alive(self) -> bool:
-        return self._writer is not None
+        return self._line is not None
 
     @property
     def pid(self) -> int | None:
         """The process id of the worker that runs now."""
         return self._process.popen.pid if self._process else None
 
-    async def _connect(self) -> asyncio.StreamReader:
+    async def _connect(self) -> Line:
         """Start a process and wait for its hello. **Raises** `WorkerError`."""
-        self._process = _Process.spawn(self._arguments)
-        reader, writer = await asyncio.open_unix_connection(sock=self._process.sock, limit=MAX_TO_GATEWAY_BYTES)
+        loop = asyncio.get_running_loop()
+        self._process, self._hello = _Process.spawn(self._arguments), loop.create_future()
+        _, line = await loop.create_unix_connection(lambda: Line(self._handle), sock=self._process.sock)
+        waiting: list[asyncio.Future] = [self._hello, line.ended]
         try:
-            async with asyncio.timeout(HELLO_TIMEOUT_S):
-                hello = await _next(reader)
-            if hello.get("type") != "hello" or hello.get("protocol") != PROTOCOL:
-                raise LineError(f"it speaks another protocol: {hello}")
-        except BaseException as error:
-            writer.close()
-            self._drop("it did not start")
-            if isinstance(error, (TimeoutError, EOFError, ConnectionError, LineError)):
-                raise WorkerError(f"the worker of node {self.node!r} did not say hello: {error}") from error
+            done, _ = await asyncio.wait(waiting, timeout=HELLO_TIMEOUT_S, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            line.end("the gateway is closing")
             raise
-        self._writer = writer
-        return reader
+        if self._hello not in done or self._hello.result().get("protocol") != PROTOCOL:
+            heard = line.ended.result() if line.ended.done() else f"heard {self._hello.result() if done else 'nothing'}"
+            line.end("it did not start")
+            self._drop("it did not start")
+            raise WorkerError(f"the worker of node {self.node!r} did not say hello: {heard}")
+        self._line = line
+        return line
 
-    async def _keep(self, reader: asyncio.StreamReader) -> None:
-        """Listen until the worker goes away, tell, and start another one."""
+    async def _keep(self, line: Line) -> None:
+        """Wait until the worker goes away, tell, and start another one."""
         while True:
-            reason = await self._listen(reader)
+            reason = await self._end_of(line)
             lived_s = time.monotonic() - self._process.began_s if self._process else 0.0
             self._backoff_s = FIRST_BACKOFF_S if lived_s > STEADY_S else self._backoff_s
             self._drop(reason)
             log.warning("worker lost", node=self.node, reason=reason)
             self._on_lost(reason)
-            reader = await self._reconnect()
+            line = await self._reconnect()
             log.info("worker is back", node=self.node, pid=self.pid)
             self._on_joined()
 
-    async def _reconnect(self) -> asyncio.StreamReader:
+    async def _reconnect(self) -> Line:
         while True:
             await asyncio.sleep(self._backoff_s)
             self._backoff_s = min(2 * self._backoff_s, LAST_BACKOFF_S)
@@ -176,19 +169,14 @@ class ProcessWorker(AbstractWorker):
             except (WorkerError, OSError) as error:
                 log.warning("worker did not start", node=self.node, error=str(error))
 
-    async def _listen(self, reader: asyncio.StreamReader) -> str:
-        """Handle messages; return why there will be no more."""
-        try:
-            while True:
-                async with asyncio.timeout(SILENCE_S):
-                    message = await _next(reader)
-                self._handle(message)
-        except TimeoutError:
-            return f"the worker was silent for {SILENCE_S:g} s"
-        except (EOFError, ConnectionError):
-            return f"the worker process ended (exit status {self._exit_status()})"
-        except (LineError, KeyError, TypeError) as error:
-            return f"the worker sent what is no message: {error}"
+    async def _end_of(self, line: Line) -> str:
+        """Return why a line ended; one that is silent for too long is ended."""
+        while not line.ended.done():
+            await asyncio.wait([line.ended], timeout=SILENCE_S / 4)
+            if time.monotonic() - line.heard_s > SILENCE_S:
+                line.end(f"the worker was silent for {SILENCE_S:g} s")
+        status = self._exit_status() if line.ended.result() == ENDED else None
+        return line.ended.result() + ("" if status is None else f" (exit status {status})")
 
     def _exit_status(self) -> int | None:
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -196,40 +184,37 @@ class ProcessWorker(AbstractWorker):
         return None
 
     def _handle(self, message: dict[str, Any]) -> None:
-        kind = message.pop("type")
-        if kind == "loaded":
-            for future in self._loads.pop(load_id(message["model"]), []):
-                _resolve(future, float(message["seconds"]))
-            return
-        identifier = message.get("id", "")
-        if kind == "failed" and identifier in self._loads:
-            for future in self._loads.pop(identifier):
-                _refuse(future, JobError(message["reason"], retry=False))
-            return
+        kind, identifier = message.pop("type"), message.get("id", "")
         job = self._jobs.get(identifier)
-        if job is None:  # it was cancelled meanwhile, or the message is a heartbeat
+        if kind == "hello" and self._hello is not None:
+            _resolve(self._hello, message)
+        elif kind == "loaded":
+            for future in self._loads.pop(load_id(message.get("model", "")), []):
+                _resolve(future, float(message.get("seconds", 0.0)))
+        elif kind == "failed" and identifier in self._loads:
+            for future in self._loads.pop(identifier):
+                _refuse(future, JobError(str(message.get("reason")), retry=False))
+        elif job is None:  # it was cancelled meanwhile, or the message is a heartbeat
             return
-        future, on_progress = job
-        if kind == "progress":
-            on_progress(Progress(**message))
+        elif kind == "progress":
+            job[1](_shaped(Progress, message))
         elif kind == "finished":
-            _resolve(future, Report(**message))
+            _resolve(job[0], _shaped(Report, message))
         elif kind == "failed":
-            _refuse(future, JobError(message["reason"], retry=bool(message["retry"])))
+            _refuse(job[0], JobError(str(message.get("reason")), retry=bool(message.get("retry"))))
 
-    def _send(self, line: bytes) -> None:
-        if self._writer is None:
+    def _send(self, message: bytes) -> None:
+        if self._line is None:
             raise WorkerGoneError(f"node {self.node!r} has no worker at the moment")
-        self._writer.write(line)
+        self._line.send(message)
 
     def _drop(self, reason: str) -> None:
         """End what there is of the process and fail everybody who waits for it."""
-        writer, self._writer = self._writer, None
+        line, self._line = self._line, None
         process, self._process = self._process, None
-        if writer is not None:
-            writer.close()
+        if line is not None:
+            line.end(reason)
         if process is not None:
-            process.sock.close()
             process.end()
         waiting = [future for future, _ in self._jobs.values()]
         waiting += [future for futures in self._loads.values() for future in futures]
@@ -238,15 +223,11 @@ class ProcessWorker(AbstractWorker):
             _refuse(future, WorkerGoneError(f"the worker of node {self.node!r} went away: {reason}"))
 
 
-async def _next(reader: asyncio.StreamReader) -> dict[str, Any]:
-    """Return the next message. **Raises** `EOFError` at the end and `LineError` for what is no message."""
+def _shaped(shape: type[T], message: dict[str, Any]) -> T:
     try:
-        line = await reader.readline()
-    except ValueError as error:
-        raise LineError(f"a line is longer than {MAX_TO_GATEWAY_BYTES} bytes") from error
-    if not line.endswith(b"\n"):
-        raise EOFError("the line ended")
-    return decode(line)
+        return shape(**message)
+    except TypeError as error:
+        raise LineError(f"a {shape.__name__} with other fields: {error}") from error
 
 
 def _resolve(future: asyncio.Future, value: Any) -> None:
