@@ -22,7 +22,7 @@ LONG = (
     "profile measure",
     "bench",
 )  # run until stopped, or for minutes
-NEEDS_A_RECORDING = ("journal",)  # about a request of one's own gateway; tests/cli and tests/dispatch run them
+NEEDS_A_FILE = ("journal", "profile check")  # about a file of one's own; tests/cli and tests/dispatch run them
 
 
 def blocks(path: Path, language: str) -> list[str]:
@@ -68,7 +68,7 @@ def test_a_documented_command_exists_with_its_options(document, command):
     assert used <= options, f"{document}: edgegen {command}: no option {used - options}"
 
 
-SHORT = [c for c in COMMANDS if not c[1].startswith((*LONG, *NEEDS_A_RECORDING, "--install"))] + [("", "bench list")]
+SHORT = [c for c in COMMANDS if not c[1].startswith((*LONG, *NEEDS_A_FILE, "--install"))] + [("", "bench list")]
 
 
 @pytest.mark.parametrize(("document", "command"), SHORT)

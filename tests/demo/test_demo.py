@@ -108,7 +108,8 @@ def test_drawn_pictures_are_judged_right_and_others_wrong():
 
 def test_the_strongest_fixed_steps_policy_is_found_in_virtual_time():
     config = default_config()
-    name, expected = best_fixed_steps(config, build_fleet(config), ASKS[:20])
+    asks = draw_asks(20, seconds=10.0, origins=["phone"], seed=3)
+    name, expected = best_fixed_steps(config, build_fleet(config), asks)
     assert name.startswith("fixed-steps:steps=")
     assert 0 < expected <= 20
 

@@ -77,6 +77,7 @@ def scheduler() -> DDIMScheduler:
         prediction_type="v_prediction",
         timestep_spacing="trailing",
         clip_sample=False,
+        steps_offset=1,  # of no effect with trailing spacing; diffusers' pipelines insist on it
     )
 
 
