@@ -146,7 +146,8 @@ def measure(
     watts = _watts(subject, power_w)
     points = _judge(subject, plan, lambda done, total: progress("quality", done, total))
     medians = [times.spreads[batch].median_s for batch in plan.batches]
-    fit = Curve.fit("affine", plan.batches, medians, relative=True).tidy()
+    # A larger batch cannot be faster: where noise says so, the times before it are raised to the mean (isotonic).
+    fit = Curve.fit("affine", plan.batches, list(monotone(medians)), relative=True).tidy()
     curves = {category: _curve(found) for category, found in points.items()}
     about = _provenance(subject, plan, watts, load_average, times)
     return Profile(
