@@ -66,7 +66,8 @@ def test_judge_tells_right_from_wrong_by_exit_code(tmp_path):
 def test_a_sheet_has_a_row_per_caption_and_a_column_per_size_and_step(tmp_path):
     out = tmp_path / "sheet.png"
     call("sheet", "--steps", "1,2", "--out", str(out))
-    assert Image.open(out).width == 3 * 2 * 128
+    with Image.open(out) as sheet:
+        assert sheet.width == 3 * 2 * 128
 
 
 @pytest.mark.parametrize(

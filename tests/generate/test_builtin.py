@@ -113,7 +113,8 @@ def test_the_diffusers_pipeline_draws_the_same_picture(tmp_path, model):
 
     name, backend = model
     folder = builtin.assemble(name, tmp_path / name)
-    pipe = StableDiffusionPipeline.from_pretrained(folder, local_files_only=True, torch_dtype=torch.float32)
+    pipe = StableDiffusionPipeline.from_pretrained(folder, local_files_only=True)
+    pipe.to(dtype=torch.float32)
     pipe.set_progress_bar_config(disable=True)
     caption, seed, steps, guidance = "a large red circle on a black background", 5, 4, 2.0
     noise = np.random.default_rng(seed).standard_normal((1, *backend.latent_shape), np.float32)
