@@ -86,3 +86,19 @@ def test_measure_refuses_an_impossible_target_before_any_work(tmp_path):
 
 def test_a_sparkline_has_one_bar_per_value():
     assert sparkline([0, 0.5, 1, 2]) == "▁▅██"
+
+
+def test_measure_writes_a_profile_that_show_can_read(tmp_path):
+    path = tmp_path / "mine.json"
+    arguments = ("measure", "shapes-s", "--quick", "--captions", 2, "--clock", "processor", "--device", "bench")
+    summary = json.loads(run(*arguments, "--power-w", 7, "--out", path, "--json").stdout)
+    assert (summary["file"], summary["model"], summary["device"]) == (str(path), "shapes-s", "bench")
+    assert json.loads(path.read_text())["provenance"]["n"] == 2
+    assert "processor times" in run("show", path).stdout
+
+
+def test_measure_refuses_what_it_cannot_measure(tmp_path):
+    with pytest.raises(InputError, match="no model named 'shapes-x'"):
+        run("measure", "shapes-x", "--out", tmp_path / "a.json")
+    with pytest.raises(InputError, match="clock must be one of wall, processor, got 'sun'"):
+        run("measure", "shapes-s", "--clock", "sun", "--out", tmp_path / "a.json")

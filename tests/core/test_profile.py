@@ -12,6 +12,7 @@ from edgegen.core.curve import Curve, fit_all
 from edgegen.core.errors import ProfileError, UnknownNameError
 from edgegen.core.profile import (
     ANY,
+    PROMPT_FOLLOWING,
     Profile,
     Provenance,
     QualityPoint,
@@ -31,7 +32,7 @@ def make(**changes) -> Profile:
         "device": "bench",
         "picture_px": 64,
         "steps": STEPS,
-        "quality_scale": "prompt_following_all",
+        "quality_scale": PROMPT_FOLLOWING,
         "quality": {
             "basic": Curve.table(STEPS, [0.2, 0.5, 0.8, 0.9]),
             "complex": Curve.table(STEPS, [0, 0.1, 0.3, 0.4]),

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -100,7 +101,7 @@ def _rate(label: str, found: list[bool]) -> Bar:
     return Bar.at_least(label, float(np.mean(found)), JUDGE_GOAL, n=len(found), low=low, high=high)
 
 
-def spoilt(scene, rng: np.random.Generator) -> list[tuple[str, object]]:
+def spoilt(scene, rng: np.random.Generator) -> list[tuple[str, Any]]:
     """Scenes that differ from this one in one attribute, each with the attribute's kind."""
     from dataclasses import replace
 

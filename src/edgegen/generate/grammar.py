@@ -86,7 +86,7 @@ class Scene:
         """Difficulty: basic, detail, relation or complex."""
         if len(self.items) > 1:
             return CATEGORIES[len(self.items)]
-        plain = self.background is None and self.items[0].size is None
+        plain = self.background is None and all(item.size is None for item in self.items)
         return CATEGORIES[0] if plain else CATEGORIES[1]
 
     def caption(self) -> str:
@@ -176,7 +176,7 @@ def _tokens(prompt: str) -> list[str]:
     if unknown:
         raise PromptError(_unknown_message(unknown), unknown=unknown)
     folded = [SYNONYMS.get(word, word) for word in words]
-    return [word for word in folded if word not in FILLERS]
+    return [str(word) for word in folded if word not in FILLERS]
 
 
 def _unknown_message(unknown: tuple[str, ...]) -> str:

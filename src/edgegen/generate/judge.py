@@ -84,7 +84,7 @@ class Judge:
         out: list[tuple[list[Seen], str]] = []
         for start in range(0, len(pictures), CHUNK):
             planes = pictures[start : start + CHUNK].transpose(0, 3, 1, 2).astype(np.float32) / 127.5 - 1
-            maps, ground = self._session.run(None, {"picture": planes})
+            maps, ground = map(np.asarray, self._session.run(None, {"picture": planes}))
             out += [
                 (_objects(one), list(BACKGROUNDS)[int(best)]) for one, best in zip(maps, ground.argmax(1), strict=True)
             ]

@@ -146,7 +146,8 @@ def measure(
     watts = _watts(subject, power_w)
     points = _judge(subject, plan, lambda done, total: progress("quality", done, total))
     medians = [times.spreads[batch].median_s for batch in plan.batches]
-    fit = Curve.fit("affine", plan.batches, medians, relative=True).tidy()
+    # A larger batch cannot be faster: where noise says so, the times before it are raised to the mean (isotonic).
+    fit = Curve.fit("affine", plan.batches, list(monotone(medians)), relative=True).tidy()
     curves = {category: _curve(found) for category, found in points.items()}
     about = _provenance(subject, plan, watts, load_average, times)
     return Profile(
@@ -272,7 +273,7 @@ def _provenance(subject: Subject, plan: Plan, watts: _Watts, load_average: float
         method="edgegen profile measure",
         device=f"{_processor()}, {os.cpu_count()} cores, one thread; {platform.system()}, Python {platform.python_version()}",
         date=dt.datetime.now(dt.UTC).date().isoformat(),
-        revision=f"edgegen {__version__}, weights {_fingerprint(subject.files)}",
+        revision=f"edgegen {__version__}, weights {fingerprint(subject.files)}",
         n=plan.captions_per_category,
         formulas={
             "step_s": f"line of least relative squares through medians of {plan.repeats} {plan.clock} times per batch size",
@@ -300,7 +301,7 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _fingerprint(files: Sequence[Path]) -> str:
+def fingerprint(files: Sequence[Path]) -> str:
     """Return a short hash of the weights, so that a profile of other weights is noticed."""
     digest = hashlib.sha256()
     for path in files:

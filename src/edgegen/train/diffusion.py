@@ -43,7 +43,7 @@ def build(size: recipe.Size) -> Networks:
         down_block_types=("CrossAttnDownBlock2D",) * levels,
         up_block_types=("CrossAttnUpBlock2D",) * levels,
         cross_attention_dim=size.text_width,
-        attention_head_dim=tuple(max(1, width // 28) for width in size.block_channels),
+        attention_head_dim=tuple(max(1, width // 28) for width in size.block_channels),  # type: ignore[arg-type]
         norm_num_groups=8,
         # The whole caption, pooled, joins the timestep in every block; cross-attention alone was slow to learn from.
         addition_embed_type="text",
@@ -88,7 +88,7 @@ def fit(
     device = pick_device()
     torch.manual_seed(recipe.SEED)
     networks = build(size)
-    networks.unet.to(device=device, memory_format=torch.channels_last)
+    networks.unet.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-arg]
     networks.text.to(device)  # type: ignore[arg-type]
     for lesson in size.lessons():
         _learn(networks, lesson, folder, autoencoder, steps_scale, progress)

@@ -122,7 +122,7 @@ def _maps(layout: Layout, shape: np.ndarray, colour: np.ndarray) -> list[np.ndar
     cells = np.arange(GRID) + 0.5
     heat = np.zeros((batch, GRID, GRID), np.float32)
     classes = [np.full((batch, GRID, GRID), IGNORE, np.int64) for _ in range(3)]
-    crowded = (layout.radius > 0).all(1)  # three objects have a size of their own
+    crowded = np.asarray((layout.radius > 0).all(1))  # three objects have a size of their own
     size = np.where(crowded[:, None], IGNORE, layout.size_kind)
     for slot in range(MAX_ITEMS):
         there = layout.radius[:, slot, None, None] > 0

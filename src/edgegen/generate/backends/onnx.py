@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -33,7 +34,7 @@ class OnnxBackend:
 
     def encode(self, prompts: Sequence[str]) -> np.ndarray:
         """Turn prompts into text states float32[B, T, D]; the empty prompt is what guidance steers away from."""
-        return self._text.run(None, {"tokens": self.tokens(prompts)})[0]
+        return first_output(self._text, {"tokens": self.tokens(prompts)})
 
     def tokens(self, prompts: Sequence[str]) -> np.ndarray:
         """Turn prompts into token ids int64[B, T], said in the one form that the models were trained on."""
@@ -46,11 +47,11 @@ class OnnxBackend:
     def denoise(self, latents: np.ndarray, timesteps: np.ndarray, text: np.ndarray) -> np.ndarray:
         """Predict v float32[B, C, H, W]; every row has its own timestep."""
         feed = {"latents": latents, "timesteps": np.asarray(timesteps, np.int64), "text": text}
-        return self._unet.run(None, feed)[0]
+        return first_output(self._unet, feed)
 
     def decode(self, latents: np.ndarray) -> np.ndarray:
         """Turn latents into pictures uint8[B, side, side, 3]."""
-        planes = self._decoder.run(None, {"latents": latents})[0]
+        planes = first_output(self._decoder, {"latents": latents})
         return np.rint((np.clip(planes, -1, 1) + 1) * 127.5).astype(np.uint8).transpose(0, 2, 3, 1)
 
 
@@ -70,3 +71,8 @@ def open_session(file: Path, threads: int) -> onnxruntime.InferenceSession:
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+
+
+def first_output(session: Any, feed: dict[str, np.ndarray]) -> np.ndarray:
+    """Run a session and return its first output, which is an array in every model of ours."""
+    return np.asarray(session.run(None, feed)[0])
