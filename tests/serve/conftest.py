@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from edgegen.assemble import Measured, build_fleet
 from edgegen.config import Config, parse_config
 from edgegen.dispatch.fleet import Fleet, Speed
 from edgegen.serve.assembly import Gateway
@@ -54,7 +55,6 @@ def small_config() -> Config:
 
 def measured_fleet(config: Config) -> Fleet:
     """Return the fleet of a configuration with made-up measurements: the larger model is slower and better."""
-    from edgegen.assemble import Measured, build_fleet
 
     def measured(step_s: float, half: float) -> Measured:
         quality = tuple(tuple(count / (count + half * (1 + row)) for count in STEPS) for row in range(4))
@@ -106,7 +106,7 @@ def make_gateway() -> Callable[..., Callable[[], Gateway]]:
 
 @pytest.fixture(scope="module")
 def live_gateway() -> Iterator[Live]:
-    """A real gateway on a real socket with real worker processes; `.url` is its address."""
+    """A real gateway on a real socket, whose worker processes run the built-in models; `.url` is its address."""
     config = small_config()
-    with in_thread(lambda: compose(config, measured_fleet(config), maker="instant")) as live:
+    with in_thread(lambda: compose(config, build_fleet(config))) as live:
         yield live
