@@ -16,7 +16,7 @@ import pydantic
 from pydantic import BeforeValidator, ConfigDict, Field
 
 from edgegen.core.errors import ConfigError, InputError, UnknownNameError, suggest
-from edgegen.core.units import parse_quantity
+from edgegen.core.units import db_to_ratio, parse_quantity
 
 LOCAL_FILE = "edgegen.toml"
 CATEGORIES = ("basic", "detail", "relation", "complex")
@@ -58,7 +58,7 @@ def _ratio(text: Any) -> float:
     try:
         if unit != "dB":
             raise ValueError
-        return 10.0 ** (float(number) / 10.0)
+        return db_to_ratio(float(number))
     except ValueError:
         raise ValueError(f"expected a ratio such as '15 dB', got {text!r}") from None
 

@@ -8,7 +8,7 @@ from edgegen.core.decision import HOLD, Decision
 from edgegen.core.ledger import FLAGS
 from edgegen.core.rules import repair, resident_violations, violations
 from edgegen.core.state import ANY
-from edgegen.physics.predict import load_on, predict
+from edgegen.physics.predict import predict
 from edgegen.plan.networks import cellular, fleet
 from edgegen.plan.rules import GreedyCost
 
@@ -97,4 +97,3 @@ def test_a_ledger_row_is_complete_and_adds_up(state):
     )
     assert all(isinstance(row[flag], bool) for flag in FLAGS)
     assert ledger.total_s[decision.node == HOLD].sum() == 0
-    assert load_on(state, decision).sum() == pytest.approx((ledger.generate_s + ledger.load_s).sum())

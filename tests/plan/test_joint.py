@@ -11,7 +11,7 @@ from edgegen.core.state import ENERGY, QUALITY, TIME
 from edgegen.physics.objective import task_costs
 from edgegen.physics.options import options
 from edgegen.physics.predict import predict
-from edgegen.plan.joint import JointPlanner, _search, plan
+from edgegen.plan.joint import JointPlanner, _searched, plan
 from edgegen.plan.menu import Menus
 from edgegen.plan.networks import Cell, cell_state, cellular, fleet
 from edgegen.plan.places import Places
@@ -161,7 +161,7 @@ def test_little_effort_still_gives_a_feasible_plan():
 @pytest.mark.parametrize("seed", range(40))
 def test_the_only_task_is_planned_as_the_search_would(seed):
     state = fleet(seed, tasks=1) if seed % 2 else cellular(seed, users=1, servers=3)
-    short, searched = plan(state), _search(state, options(state), 1000)
+    short, searched = plan(state), _searched(state, options(state), 1000)
     assert short.objective == pytest.approx(searched.objective, rel=1e-6)
     for name in ("node", "model", "steps", "uplink_share", "downlink_share"):
         np.testing.assert_allclose(getattr(short.decision, name), getattr(searched.decision, name), rtol=1e-6)

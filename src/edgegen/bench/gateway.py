@@ -54,8 +54,11 @@ models = ["shapes-m"]
 
 def run(progress: Callable[[str], None]) -> list[Bar]:
     """Measure at 1 and at 32 clients."""
+    from edgegen.observe.logs import set_up
     from edgegen.serve.compose import compose
     from edgegen.serve.run import in_thread
+
+    set_up("info")  # as `edgegen serve` does; and standard output is for the figures
 
     config, bars = instant_config(), []
     with tempfile.TemporaryDirectory() as folder:

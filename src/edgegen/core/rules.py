@@ -7,7 +7,7 @@ These are the rules of the data itself: rows, names, step counts, shares and mem
 import numpy as np
 
 from edgegen.core.arrays import Array, namespace, one_hot, padding_is_silent, take_rows
-from edgegen.core.decision import HOLD, REJECT, TASK_COLUMNS, Decision
+from edgegen.core.decision import HOLD, REJECT, Decision
 from edgegen.core.state import ANY, LOCAL, State
 
 SHARE_TOLERANCE = 1e-5  # rounding that a sum of shares may carry
@@ -148,6 +148,3 @@ def _fit_shares(xp, state: State, decision: Decision) -> Decision:
         scale = take_rows(xp, xp.where(over, 1.0 / xp.where(over, used, 1.0), 1.0), decision.node, 1.0)
         fitted[name] = xp.where(rows, share * scale, share).astype(share.dtype)
     return decision.replace(**fitted)
-
-
-assert set(_SHARES) <= set(TASK_COLUMNS)

@@ -18,6 +18,7 @@ from edgegen.dispatch.catalog import Catalog
 from edgegen.dispatch.fleet import Fleet
 from edgegen.dispatch.messages import Limits, Request
 from edgegen.dispatch.replay import simulate
+from edgegen.observe.logs import set_up
 from edgegen.registry import load_policy
 from edgegen.serve.compose import compose
 from edgegen.serve.run import in_thread
@@ -58,6 +59,7 @@ def run_demo(
 
     Writes report.html, contact-sheet.png and result.json into `folder`.
     """
+    set_up("warning")  # standard output is for the result
     origins = [node.name for node in fleet.nodes if node.tier == "device"]
     asks = draw_asks(count, seconds=seconds, origins=origins, seed=seed)
     progress.stage("choosing the best fixed-steps policy for these arrivals, in virtual time")

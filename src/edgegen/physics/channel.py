@@ -8,8 +8,9 @@ R x log2(1 + snr / x) / log2(1 + snr); snr = inf is the limit in which the rate 
 import numpy as np
 
 from edgegen.core.arrays import Array, namespace
+from edgegen.core.units import dbm_to_w
 
-NOISE_W_PER_HZ = 10 ** ((-174 - 30) / 10)  # thermal noise density at room temperature, -174 dBm/Hz
+NOISE_W_PER_HZ = dbm_to_w(-174.0)  # thermal noise density at room temperature, -174 dBm/Hz
 
 
 def rate_bps(full_bps: Array, snr: Array, share: Array) -> Array:

@@ -8,7 +8,7 @@ import dataclasses
 
 import numpy as np
 
-from edgegen.core.arrays import Array, namespace, one_hot, padding_is_silent, take_rows
+from edgegen.core.arrays import Array, namespace, padding_is_silent, take_rows
 from edgegen.core.decision import REJECT, Decision
 from edgegen.core.ledger import Ledger
 from edgegen.core.state import LOCAL, State
@@ -150,12 +150,3 @@ def _with_limits(state: State, served: Array, ledger: Ledger) -> Ledger:
     late = served & broken["deadline"]
     infeasible = served & (broken["energy"] | broken["money"] | broken["quality"])
     return dataclasses.replace(ledger, late=late, infeasible=infeasible)
-
-
-@padding_is_silent
-def load_on(state: State, decision: Decision) -> Array:
-    """Return the seconds of work float[N] that a decision adds to each node (LOCAL counts all devices together)."""
-    xp = namespace(state.tasks.live, decision.node)
-    sizes = work(state, decision)
-    on_node = one_hot(xp, decision.node, state.node_count)
-    return xp.where(on_node, (sizes.full_speed_s + sizes.load_s)[:, None], 0.0).sum(axis=0)

@@ -60,10 +60,10 @@ def plan(state: State, *, effort: int = 20_000) -> Plan:
     live = np.flatnonzero(state.tasks.live)
     if live.size == 1:
         return _alone(state, table, int(live[0]))
-    return _search(state, table, effort)
+    return _searched(state, table, effort)
 
 
-def _search(state: State, table: Options, effort: int) -> Plan:
+def _searched(state: State, table: Options, effort: int) -> Plan:
     menus = Menus(state, table)
     search = _Search(state, Places(state, table, menus), menus, effort)
     search.insert_all()
