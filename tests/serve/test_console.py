@@ -272,7 +272,8 @@ def test_readable_on_a_phone_and_everything_has_a_name(page, live_gateway):
     page.locator(".chart canvas").first.wait_for()
     for width in (1600, 1000, 768, 390):
         page.set_viewport_size({"width": width, "height": 844})
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        # A chart follows its figure a frame later, when the observer of its size is called.
+        page.wait_for_function("width => document.documentElement.scrollWidth <= width", arg=width, timeout=5000)
     nameless = page.evaluate(
         """() => [...document.querySelectorAll("button, input, select, textarea, summary")].filter(element => {
             const told = element.getAttribute("aria-label") || element.textContent || "";
