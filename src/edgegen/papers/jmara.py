@@ -19,9 +19,11 @@ import dataclasses
 import itertools
 from collections.abc import Callable
 from statistics import NormalDist
+from typing import NamedTuple
 
 import numpy as np
 
+from edgegen.core.checks import positive
 from edgegen.core.citation import Citation
 from edgegen.core.errors import InputError
 from edgegen.core.result import Bar
@@ -33,7 +35,6 @@ CITATION = Citation(
     year=2024,
     identifier="arXiv:2409.09072",
 )
-CATEGORIES = ("basic", "detail", "imagination", "complex")
 _BOUNDARY = 1e-12  # a probability that equals the confidence counts as reaching it
 _PRIOR_SAMPLES = 5
 
@@ -56,10 +57,7 @@ class Site:
     def __post_init__(self):
         if not 0 <= self.quality_weight <= 1:
             raise InputError(f"quality_weight must be in [0, 1], got {self.quality_weight}", param="quality_weight")
-        for name in ("compute_flops", "delay_scale_s", "step_flop", "score_sd", "steps"):
-            value = np.asarray(getattr(self, name))
-            if not (np.isfinite(value) & (value > 0)).all() or value.size == 0:
-                raise InputError(f"{name} must be positive, got {getattr(self, name)}", param=name)
+        positive(self, "compute_flops", "delay_scale_s", "step_flop", "score_sd", "steps")
         if self.prompts.min() < 0 or self.prompts.sum() < 1:
             raise InputError(
                 f"prompts must count at least one prompt and none negative, got {self.prompts}", param="prompts"
@@ -75,8 +73,7 @@ class Site:
         return 1 - self.curve_scale * np.asarray(steps, dtype=float) ** -self.curve_power
 
 
-@dataclasses.dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """Counts int[C, J], steps int[J], shares of the compute budget float[J] and the utility."""
 
     counts: np.ndarray
@@ -135,9 +132,6 @@ def counts_of(site: Site, assignment: np.ndarray) -> np.ndarray:
     return site.prompts[:, None] * (np.arange(site.models) == np.asarray(assignment)[:, None])
 
 
-# Which model
-
-
 def reach_probability(site: Site, target: float) -> np.ndarray:
     """The probability float[C, J] that a score reaches a target."""
     normal = NormalDist()
@@ -173,12 +167,9 @@ def affordable_assignment(site: Site, steps: np.ndarray, *, longest_s: float, ta
 
     low, high = 0.0, 1e3
     if work_s(high) > longest_s:
-        raise InputError(
-            f"the expected work takes {work_s(high):.3g} s on the cheapest models, more than {longest_s:g} s"
-        )
-    if work_s(low) <= longest_s:
-        return random_assignment(site, target=target)
-    for _ in range(60):
+        raise InputError(f"work takes {work_s(high):.3g} s even on the cheapest models, more than {longest_s:g} s")
+    high = low if work_s(low) <= longest_s else high
+    while high - low > 1e-9:
         middle = (low + high) / 2
         low, high = (middle, high) if work_s(middle) > longest_s else (low, middle)
     return random_assignment(site, target=target, work_price=high)
@@ -202,9 +193,6 @@ def posterior_scores(site: Site, confusion: np.ndarray) -> np.ndarray:
     """Expected scores float[C, J] per *label*, when labels err: rows of `confusion` are true categories and sum to 1."""
     joint = site.prompts[:, None] * confusion
     return (joint / joint.sum(axis=0, keepdims=True)).T @ site.score_mean
-
-
-# How many steps
 
 
 def every_step_vector(site: Site) -> np.ndarray:
@@ -249,25 +237,19 @@ def joint_optimum(site: Site) -> Answer:
         best = moved
 
 
-# What it is compared with
-
-
 def baselines(site: Site, rng: np.random.Generator) -> dict[str, Answer]:
     """What people do instead."""
     categories, models = len(site.prompts), site.models
     small, large = int(site.step_flop.argmin()), int(site.step_flop.argmax())
     threshold = counts_of(site, threshold_assignment(site))
     drawn = np.array([rng.multinomial(k, np.full(models, 1 / models)) for k in site.prompts])
-    found = {
-        "all small": best_steps(site, counts_of(site, np.full(categories, small))),
-        "all large": best_steps(site, counts_of(site, np.full(categories, large))),
-        "best mean": best_steps(site, counts_of(site, site.score_mean.argmax(axis=1))),
-        "random model": best_steps(site, drawn),
-    }
+    assigned = {"all small": np.full(categories, small), "all large": np.full(categories, large)}
+    assigned["best mean"] = site.score_mean.argmax(axis=1)
+    found = {name: best_steps(site, counts_of(site, models_)) for name, models_ in assigned.items()}
+    found["random model"] = best_steps(site, drawn)
     for steps in (10, 20, 40):
         found[f"fixed {steps} steps, equal shares"] = _shared(site, threshold, np.full(models, steps), equal=True)
-    middle = np.full(models, 20)
-    found["threshold, proportional shares"] = _shared(site, threshold, middle, equal=False)
+    found["threshold, proportional shares"] = _shared(site, threshold, np.full(models, 20), equal=False)
     return found
 
 
@@ -309,11 +291,10 @@ def _shared(site: Site, counts: np.ndarray, steps: np.ndarray, *, equal: bool) -
 
 def _moves(site: Site, counts: np.ndarray) -> list[np.ndarray]:
     """Every count matrix in which one prompt went to another model."""
-    found = []
-    for c, source, target in np.ndindex(len(site.prompts), site.models, site.models):
-        if source != target and counts[c, source]:
-            moved = counts.copy()
-            moved[c, source] -= 1
-            moved[c, target] += 1
-            found.append(moved)
-    return found
+    unit = np.eye(counts.size, dtype=int).reshape(counts.size, *counts.shape)
+    places = np.arange(counts.size).reshape(counts.shape)
+    return [
+        counts - unit[places[c, source]] + unit[places[c, target]]
+        for c, source, target in np.ndindex(len(site.prompts), site.models, site.models)
+        if source != target and counts[c, source]
+    ]
