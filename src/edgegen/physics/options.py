@@ -61,26 +61,20 @@ def options(state: State) -> Options:
 def tabulate(state: State, *, uplink_share: float = 1.0, downlink_share: float = 1.0) -> Options:
     """Compute the table of options with the given shares of every link."""
     xp = namespace(state.tasks.live, state.models.quality)
-    upload_s, download_s = transfer_s(state, uplink_share, downlink_share)
     tasks, nodes, models = state.tasks, state.nodes, state.models
+    local, scale = _local(xp, state), scales(state)
+    upload_s, download_s = transfer_s(state, uplink_share, downlink_share)
     wait_s, load_s = promised_s(state), xp.where(nodes.resident, 0.0, models.load_s)
     work_s = full_speed_s(state)
-    category = xp.where(tasks.live, tasks.category, 0)
-    quality = xp.moveaxis(models.quality[:, category, :], 1, 0)
-    start_s = xp.maximum(wait_s, upload_s)
-    fixed_part_s = (start_s + download_s)[:, :, None, None] + load_s[None, :, :, None]
-    clock = _best_clock(xp, state, work_s, fixed_part_s)
+    quality = models.quality.swapaxes(0, 1)[xp.where(tasks.live, tasks.category, 0)]
+    fixed_part_s = (xp.maximum(wait_s, upload_s) + download_s)[:, :, None, None] + load_s[None, :, :, None]
+    clock = _best_clock(xp, state, scale, work_s, fixed_part_s)
     total_s = fixed_part_s + work_s / clock
-    local = (xp.arange(state.node_count) == LOCAL)[None, :, None, None]
-    radio_j = (tasks.transmit_power_w[:, None] * upload_s)[:, :, None, None]
-    device_j = xp.where(local, tasks.device_power_w[:, None, None, None] * clock**2 * work_s, radio_j + 0 * work_s)
-    away_s = xp.where(local, 0.0, work_s)
-    node_j = nodes.power_w[None, :, None, None] * away_s
+    device_j, away_s = _device_energy_j(xp, state, upload_s, work_s, clock), xp.where(local, 0.0, work_s)
     money = nodes.price_usd_per_s[None, :, None, None] * away_s
     possible = _possible(xp, state)
     affordable = possible & _affordable(state, device_j, money, quality)
     left_s = (tasks.deadline_s * (1 + 1e-6) - tasks.age_s)[:, None, None, None]
-    cost = _cost(xp, state, total_s, device_j, money, quality)
     return Options(
         possible=possible,
         affordable=affordable,
@@ -94,9 +88,9 @@ def tabulate(state: State, *, uplink_share: float = 1.0, downlink_share: float =
         work_s=work_s,
         total_s=total_s,
         device_energy_j=device_j,
-        node_energy_j=node_j,
+        node_energy_j=nodes.power_w[None, :, None, None] * away_s,
         money_usd=money,
-        cost=xp.where(possible, cost, np.inf),
+        cost=xp.where(possible, _cost(state, scale, total_s, device_j, money, quality), np.inf),
     )
 
 
@@ -104,11 +98,11 @@ def transfer_s(state: State, uplink_share: Array, downlink_share: Array) -> tupl
     """Return upload and download seconds, each float[T, N]; shares may be numbers or [T, N]. LOCAL needs neither."""
     xp = namespace(state.tasks.live, state.links.rtt_s)
     links, tasks = state.links, state.tasks
-    away = (xp.arange(state.node_count) != LOCAL)[None, :]
-    up_bps = xp.maximum(rate_bps(links.uplink_bps, links.uplink_snr, xp.asarray(uplink_share)), 1e-9)
-    down_bps = xp.maximum(rate_bps(links.downlink_bps, links.downlink_snr, xp.asarray(downlink_share)), 1e-9)
-    up = xp.where(away, tasks.input_bits[:, None] / up_bps + links.rtt_s / 2, 0.0)
-    return up, xp.where(away, tasks.output_bits[:, None] / down_bps + links.rtt_s / 2, 0.0)
+    away, half_rtt_s = (xp.arange(state.node_count) != LOCAL)[None, :], links.rtt_s / 2
+    up_bps = xp.maximum(rate_bps(links.uplink_bps, links.uplink_snr, uplink_share), 1e-9)
+    down_bps = xp.maximum(rate_bps(links.downlink_bps, links.downlink_snr, downlink_share), 1e-9)
+    up = xp.where(away, tasks.input_bits[:, None] / up_bps + half_rtt_s, 0.0)
+    return up, xp.where(away, tasks.output_bits[:, None] / down_bps + half_rtt_s, 0.0)
 
 
 def promised_s(state: State) -> Array:
@@ -128,31 +122,45 @@ def full_speed_s(state: State) -> Array:
     return scale[:, :, None, None] * node_s[None]
 
 
-def _best_clock(xp, state: State, work_s: Array, fixed_part_s: Array) -> Array:
+def _local(xp, state: State) -> Array:
+    """bool[1, N, 1, 1]: the row of the task's own device."""
+    return (xp.arange(state.node_count) == LOCAL)[None, :, None, None]
+
+
+def _best_clock(xp, state: State, scale: tuple[Array, Array, Array], work_s: Array, fixed_part_s: Array) -> Array:
     """Return the clock fraction that balances time against energy at LOCAL (1 elsewhere, and 1 on a fixed clock).
 
     Minimises w_t W / (x T) + w_e P x^2 W / E over x: x = (w_t E / (2 w_e P T))^(1/3), clipped to what the deadline and
     the energy budget leave (structure theorem of the local branch, after arXiv:2312.06203).
     """
-    tasks = state.tasks
-    time_scale, energy_scale, _ = scales(state)
+    if xp is np and not state.nodes.shared[LOCAL]:
+        return np.ones_like(work_s)
+    tasks, (time_scale, energy_scale, _) = state.tasks, scale
     pull = 2 * tasks.weights[:, ENERGY] * tasks.device_power_w * time_scale
     ratio = xp.where(pull > 0, tasks.weights[:, TIME] * energy_scale / xp.where(pull > 0, pull, 1.0), 1.0)
-    free = xp.clip(ratio, 0.0, 1.0) ** (1 / 3)
-    left_s = (tasks.deadline_s - tasks.age_s)[:, None, None, None] - fixed_part_s
+    free = xp.minimum(xp.maximum(ratio, 0.0), 1.0) ** (1 / 3)
+    work_s, fixed_part_s = work_s[:, LOCAL], fixed_part_s[:, LOCAL]
+    left_s = (tasks.deadline_s - tasks.age_s)[:, None, None] - fixed_part_s
     least = xp.where(left_s > 0, work_s / xp.maximum(left_s, 1e-12), 1.0)
-    budget = tasks.energy_budget_j[:, None, None, None]
-    used = xp.maximum(tasks.device_power_w[:, None, None, None] * work_s, 1e-12)
+    budget = tasks.energy_budget_j[:, None, None]
+    used = xp.maximum(tasks.device_power_w[:, None, None] * work_s, 1e-12)
     most = xp.sqrt(xp.where(budget < np.inf, budget / used, 1.0))
-    clock = xp.clip(xp.maximum(free[:, None, None, None], least), _LEAST_CLOCK, xp.clip(most, _LEAST_CLOCK, 1.0))
-    adjustable = (xp.arange(state.node_count) == LOCAL)[None, :, None, None] & state.nodes.shared[LOCAL]
-    return xp.where(adjustable, clock, 1.0)
+    most = xp.minimum(xp.maximum(most, _LEAST_CLOCK), 1.0)
+    clock = xp.minimum(xp.maximum(xp.maximum(free[:, None, None], least), _LEAST_CLOCK), most)
+    return xp.where(_local(xp, state) & state.nodes.shared[LOCAL], clock[:, None], 1.0)
+
+
+def _device_energy_j(xp, state: State, upload_s: Array, work_s: Array, clock: Array) -> Array:
+    """Return the joules float[T, N, M, S] from the device: for generating at LOCAL, for sending elsewhere."""
+    tasks = state.tasks
+    radio_j = (tasks.transmit_power_w[:, None] * upload_s)[:, :, None, None]
+    return xp.where(_local(xp, state), tasks.device_power_w[:, None, None, None] * clock**2 * work_s, radio_j)
 
 
 def _possible(xp, state: State) -> Array:
     tasks, nodes, models = state.tasks, state.nodes, state.models
     node_ok = tasks.live[:, None] & tasks.allowed & nodes.live[None, :]
-    model_ok = (tasks.model == ANY)[:, None] | (one_hot(xp, tasks.model, state.model_count))
+    model_ok = (tasks.model == ANY)[:, None] | one_hot(xp, tasks.model, state.model_count)
     runs = models.available & models.live[None, :] & (models.memory_bytes[None, :] <= nodes.memory_bytes[:, None])
     steps_ok = (tasks.steps == ANY)[:, None] | (tasks.steps[:, None] == state.steps[None, :])
     where = node_ok[:, :, None] & model_ok[:, None, :] & runs[None]
@@ -163,19 +171,21 @@ def _affordable(state: State, device_j: Array, money: Array, quality: Array) -> 
     tasks, slack = state.tasks, 1 + 1e-6
 
     def per_task(limit):
-        return limit[:, None, None, None] * slack
+        return (limit * slack)[:, None, None, None]
 
     within = (device_j <= per_task(tasks.energy_budget_j)) & (money <= per_task(tasks.money_budget_usd))
-    return within & (quality[:, None] * slack >= tasks.min_quality[:, None, None, None])
+    return within & (quality * slack >= tasks.min_quality[:, None, None])[:, None]
 
 
-def _cost(xp, state: State, total_s: Array, device_j: Array, money: Array, quality: Array) -> Array:
-    time_scale, energy_scale, money_scale = scales(state)
+def _cost(
+    state: State, scale: tuple[Array, Array, Array], total_s: Array, device_j: Array, money: Array, quality: Array
+) -> Array:
+    time_scale, energy_scale, money_scale = scale
     weights = state.tasks.weights
 
-    def per_task(column, scale):
-        return (weights[:, column] / scale)[:, None, None, None]
+    def per_task(column, unit):
+        return (weights[:, column] / unit)[:, None, None, None]
 
-    worth = weights[:, QUALITY, None, None, None] * (1 - quality[:, None])
+    worth = (weights[:, QUALITY, None, None] * (1 - quality))[:, None]
     spent = per_task(TIME, time_scale) * total_s + per_task(ENERGY, energy_scale) * device_j
     return worth + spent + per_task(MONEY, money_scale) * money
