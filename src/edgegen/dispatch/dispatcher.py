@@ -5,6 +5,7 @@ requests); until then all waiting requests are planned again, together, at every
 depend on the policy: what no option can deliver within its limits is refused at once, with the closest offer.
 """
 
+import collections
 import dataclasses
 import math
 from collections.abc import Iterator
@@ -84,6 +85,7 @@ class Dispatcher:
         self._plan: tuple[Table, Answer] | None = None  # of the event being handled, for the journal
         self._review_s = math.inf  # when time alone may change what is right for a waiting request
         self._seq = 0
+        self._unwritten: collections.deque[tuple] = collections.deque()  # what `entry` takes, one for each event
 
     @property
     def waiting(self) -> tuple[str, ...]:
@@ -101,12 +103,23 @@ class Dispatcher:
         **Raises** `InputError` for an `Arrived` that names what does not exist; nothing has changed then. Events about
         requests that are no longer under way are ignored: they crossed a cancellation.
         """
+        commands = self.react(event, now_s)
+        self.note()
+        return commands
+
+    def react(self, event: Event, now_s: float) -> list[Command]:
+        """Do as `handle`, but leave the journal's line to `note`: whoever obeys need not wait for it to be written."""
         self._plan = None
         commands = list(self._react(event, now_s))
         self._seq += 1
         if self.journal.keeps:
-            self.journal.write(entry(self._seq, now_s, event, commands, self._plan))
+            self._unwritten.append((self._seq, now_s, event, commands, self._plan))
         return commands
+
+    def note(self) -> None:
+        """Write the lines of all events since the last time, in order. Nothing in them has changed meanwhile."""
+        while self._unwritten:
+            self.journal.write(entry(*self._unwritten.popleft()))
 
     def snapshot(self, now_s: float) -> list[dict]:
         """Return one entry per node, as `/v1/nodes` shows it."""
