@@ -141,6 +141,11 @@ class Catalog:
             plain=granted.plain,
         )
 
+    def nodes_of(self, row: TaskRow) -> frozenset[str]:
+        """Return the names of the nodes that a request may run on."""
+        origin, rows = row.request.origin, row.permitted.any(axis=1).nonzero()[0].tolist()
+        return frozenset(self.node_name(at, origin) for at in rows)
+
     def without(self, row: TaskRow, node: str) -> TaskRow:
         """Return a request that may no longer run on a node."""
         allowed, permitted = row.allowed.copy(), row.permitted.copy()

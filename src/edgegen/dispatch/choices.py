@@ -59,6 +59,10 @@ class Table:
     def _some_possible(self) -> list[bool]:
         return self.options.possible.any(axis=(1, 2, 3)).tolist()
 
+    def hopeless(self, at: int, grace: float) -> bool:
+        """Whether every option breaks the limits of a request by more than this share."""
+        return not self.feasible(at) and float(self.excess(at).min()) > grace
+
     def slack_s(self, at: int) -> float:
         """Return for how long the fastest option stays within the deadline if nothing else changes."""
         fastest_s = float(np.where(self.options.possible[at], self.options.total_s[at], np.inf).min())

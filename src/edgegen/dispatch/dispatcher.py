@@ -1,8 +1,9 @@
 """The pure dispatcher: events in, commands out, no clock, no socket, no file.
 
 Late binding: a request waits here until the node that its plan names has room (fewer than `1 + ahead` unfinished
-requests); until then all waiting requests are planned again, together, at every event that matters. Admission does not
-depend on the policy: what no option can deliver within its limits is refused at once, with the closest offer.
+requests); until then the most urgent of those that could start are planned again, together, at every event that
+matters. Admission does not depend on the policy: what no option can deliver within its limits is refused at once, with
+the closest offer.
 """
 
 import collections
@@ -38,28 +39,12 @@ from edgegen.dispatch.messages import (
     Start,
     Tick,
 )
+from edgegen.dispatch.waiting import PATIENCE, REVIEW_S, Waiting, count_overtaken, in_reach
 
 MAX_ATTEMPTS = 3
 GRACE = 0.02  # a waiting request is given up when every option breaks its limits by more than this share
 HOLD_LIMIT_S = 2.0  # a policy may leave a request waiting for this long
 STRANDED_LIMIT_S = 5.0  # how long a request waits for a node that is gone to come back
-
-
-@dataclasses.dataclass
-class Waiting:
-    """An admitted request that has not been started."""
-
-    row: TaskRow
-    attempt: int = 1
-    node: str | None = None  # of the latest plan
-    work_s: float = 0.0  # of the latest plan
-    held_since_s: float | None = None  # the policy leaves it waiting
-    stranded_since_s: float | None = None  # no node that may run it is there
-
-    @property
-    def due_s(self) -> float:
-        """The moment of its deadline."""
-        return self.row.request.arrived_s + self.row.request.limits.deadline_s
 
 
 class Dispatcher:
@@ -83,7 +68,6 @@ class Dispatcher:
         self._decider = Decider(policy, policy_name)
         self._waiting: dict[str, Waiting] = {}
         self._plan: tuple[Table, Answer] | None = None  # of the event being handled, for the journal
-        self._review_s = math.inf  # when time alone may change what is right for a waiting request
         self._seq = 0
         self._unwritten: collections.deque[tuple] = collections.deque()  # what `entry` takes, one for each event
 
@@ -136,7 +120,7 @@ class Dispatcher:
         if self._refuses(table):
             option, verdict = None, {"decision": None, "reason": _refusal(table), "offer": table.offer(0)}
         else:
-            rows = [waiting.row for waiting in self._waiting.values()] + [row]
+            rows = [waiting.row for waiting in self._reach()] + [row]
             full = Table.of(self.catalog, rows, self._state(rows, now_s)) if len(rows) > 1 else table
             choice = decider.choose(full).choices[-1]
             if not choice.refused or request.wish.allow_degrade:
@@ -157,9 +141,11 @@ class Dispatcher:
                     yield from self._ran(event, now_s)
             case NodeJoined() | NodeLost() | Loaded():
                 yield from self._changed(event)
+                for entry in self._waiting.values():
+                    entry.review_s = -math.inf  # this may change what is right for any of them
                 yield from self._replan(now_s)
             case Tick():
-                if now_s >= self._review_s:
+                if now_s >= min((entry.review_s for entry in self._waiting.values()), default=math.inf):
                     yield from self._replan(now_s)
 
     def _ran(self, event: Progressed | Finished | Failed, now_s: float) -> Iterator[Command]:
@@ -206,7 +192,11 @@ class Dispatcher:
             yield self._refusal(table)
             return
         alone = not self._waiting
-        self._waiting[request.id] = Waiting(row)
+        entry = self._waiting[request.id] = Waiting(row, self.catalog.nodes_of(row))
+        option = table.best(0)
+        assert option is not None
+        self._expect(table, 0, entry, option)
+        entry.review_s = now_s + min(table.slack_s(0), REVIEW_S)
         yield from self._replan(now_s, table if alone else None)
 
     def _refusal(self, table: Table) -> Reject:
@@ -242,7 +232,7 @@ class Dispatcher:
             tries = "" if attempt == 1 else f" (attempt {attempt})"
             yield Reject(request.id, "failed", f"{node} could not make the picture{tries}: {reason}")
             return
-        self._waiting[request.id] = Waiting(row, attempt + 1)
+        self._waiting[request.id] = Waiting(row, self.catalog.nodes_of(row), attempt + 1)
 
     # planning
 
@@ -255,37 +245,63 @@ class Dispatcher:
         ahead = [(w.node, w.work_s) for w in self._waiting.values() if w.node is not None and w.due_s <= due_s]
         return Table.of(self.catalog, [row], self.catalog.state([row], now_s, self.books.load(now_s, ahead)))
 
-    def _replan(self, now_s: float, table: Table | None = None) -> Iterator[Command]:
-        """Plan all waiting requests together and start what finds room, the most urgent first."""
+    def _reach(self) -> list[Waiting]:
+        """Return those that a plan is about now."""
         if not self._waiting:
-            return
-        waiting = list(self._waiting.values())
-        if table is None:
-            rows = [entry.row for entry in waiting]
-            table = Table.of(self.catalog, rows, self._state(rows, now_s))
-        answer = self._decider.choose(table)
-        self._plan = (table, answer)
-        self._review_s = math.inf
-        if answer.resident is not None:
-            yield from self._keep(table, answer.resident)
-        for at in sorted(range(len(waiting)), key=lambda at: (waiting[at].due_s, at)):
-            yield from self._settle(table, at, waiting[at], answer.choices[at], now_s)
+            return []
+        books = self.books.nodes.values()
+        rooms = {book.spec.name: book.room(self.ahead) for book in books if book.alive and book.has_room(self.ahead)}
+        return in_reach(self._waiting.values(), rooms)
 
-    def _settle(self, table: Table, at: int, entry: Waiting, choice: Choice, now_s: float) -> Iterator[Command]:
-        """Start, keep or give up one waiting request."""
-        request = entry.row.request
-        entry.node, entry.work_s = None, 0.0
+    def _replan(self, now_s: float, table: Table | None = None) -> Iterator[Command]:
+        """Plan those together that could start, and start what finds room, the most urgent first."""
+        near = self._reach()
+        if near:
+            if table is None:
+                rows = [entry.row for entry in near]
+                table = Table.of(self.catalog, rows, self._state(rows, now_s))
+            answer = self._decider.choose(table)
+            self._plan = (table, answer)
+            if answer.resident is not None:
+                yield from self._keep(table, answer.resident)
+            for at in sorted(range(len(near)), key=lambda at: near[at].urgency):
+                yield from self._settle(table, at, near[at], answer.choices[at], now_s)
+            started = [entry for entry in near if entry.row.request.id in self.books]
+            count_overtaken((entry for entry in near if entry.row.request.id in self._waiting), started)
+        yield from self._look_after({entry.row.request.id for entry in near}, now_s)
+
+    def _look_after(self, planned: set[str], now_s: float) -> Iterator[Command]:
+        """Give up those that no plan was about and whose limits cannot be met any more."""
+        due = [entry for key, entry in self._waiting.items() if key not in planned and entry.review_s <= now_s]
+        if due:
+            rows = [entry.row for entry in due]
+            table = Table.of(self.catalog, rows, self._state(rows, now_s))
+            for at, entry in enumerate(due):
+                yield from self._outlive(table, at, entry, now_s)
+                entry.review_s = min(entry.review_s, now_s + REVIEW_S)
+
+    def _outlive(self, table: Table, at: int, entry: Waiting, now_s: float) -> Iterator[Command]:
+        """Give a waiting request up when its time is over, and note when to look again otherwise."""
+        request, entry.review_s = entry.row.request, now_s
         if not table.possible(at):
+            entry.node, entry.work_s = None, 0.0
             entry.stranded_since_s = now_s if entry.stranded_since_s is None else entry.stranded_since_s
-            self._review_s = now_s
             if now_s >= min(entry.stranded_since_s + STRANDED_LIMIT_S, entry.due_s):
                 yield self._give_up(request, "failed", "no node that may run this request is up any more")
             return
         entry.stranded_since_s = None
-        if not table.feasible(at) and float(table.excess(at).min()) > GRACE:
-            if not request.wish.allow_degrade:
-                yield self._give_up(request, "infeasible", _refusal(table, at), offer=table.offer(at))
-                return
+        if table.hopeless(at, GRACE) and not request.wish.allow_degrade:
+            yield self._give_up(request, "infeasible", _refusal(table, at), offer=table.offer(at))
+            return
+        entry.review_s = now_s + table.slack_s(at)
+
+    def _settle(self, table: Table, at: int, entry: Waiting, choice: Choice, now_s: float) -> Iterator[Command]:
+        """Start, keep or give up one waiting request that was planned."""
+        request = entry.row.request
+        yield from self._outlive(table, at, entry, now_s)
+        if request.id not in self._waiting or not table.possible(at):
+            return
+        if table.hopeless(at, GRACE):
             choice = builtin_choice(table, at, "its limits cannot be met, so this is the closest that can run")
         elif choice.refused and not request.wish.allow_degrade:
             reason = f"the policy {self.policy_name} refuses it"
@@ -294,16 +310,40 @@ class Dispatcher:
         held_since_s = now_s if entry.held_since_s is None else entry.held_since_s
         entry.held_since_s = held_since_s if choice.option is None else None
         choice = self._unheld(table, at, choice, now_s - held_since_s)
+        if entry.overtaken >= PATIENCE:
+            choice = self._anywhere(table, at, entry, choice)
         if choice.option is None:
-            self._review_s = now_s
+            entry.node, entry.work_s, entry.review_s = None, 0.0, now_s
             return
-        node, _, _ = table.names(at, choice.option)
-        entry.node, entry.work_s = node, float(table.options.work_s[at][choice.option])
-        if self.books.nodes[node].has_room(self.ahead):
+        self._expect(table, at, entry, choice.option)
+        if self._has_room(entry.node):
             del self._waiting[request.id]
             yield from self._start(table, at, entry, choice, now_s)
-        else:
-            self._review_s = min(self._review_s, now_s + table.slack_s(at))
+
+    def _expect(self, table: Table, at: int, entry: Waiting, option: Option) -> None:
+        """Note where a waiting request will run, so that those who come count it."""
+        entry.node, entry.work_s = table.names(at, option)[0], table.options.work_s.item(at, *option)
+
+    def _has_room(self, node: str | None) -> bool:
+        return node is not None and self.books.nodes[node].has_room(self.ahead)
+
+    def _anywhere(self, table: Table, at: int, entry: Waiting, choice: Choice) -> Choice:
+        """Choose among the nodes with room for a request that others have overtaken too often.
+
+        A node that is late with its work looks free, and a plan may wait for it again and again.
+        """
+        if choice.option is not None and self._has_room(table.names(at, choice.option)[0]):
+            return choice
+        origin = entry.row.request.origin
+        names = [origin, *(spec.name for spec in self.catalog.servers)]
+        free = np.zeros(table.options.feasible.shape[1], dtype=bool)
+        free[: len(names)] = [self._has_room(name) for name in names]
+        within = table.options.feasible[at] & free[:, None, None]
+        option = table.best(at, within=within)
+        if option is None:
+            return choice
+        note = f"others were started before it {entry.overtaken} times, so it takes what is free"
+        return Choice(option, clock=table.options.clock.item(at, *option), note=note)
 
     def _unheld(self, table: Table, at: int, choice: Choice, held_s: float) -> Choice:
         """Let a policy hold a request for a while; afterwards, and instead of a refusal, choose for it.
