@@ -158,6 +158,11 @@ class Books:
         """Return the node that a request was started on."""
         return self.nodes[self._where[request_id]]
 
+    def rooms(self, ahead: int) -> dict[str, int]:
+        """Return how many more requests may be started on each node that takes any."""
+        rooms = {name: book.room(ahead) for name, book in self.nodes.items() if book.alive}
+        return {name: room for name, room in rooms.items() if room > 0}
+
     def begin(self, row: TaskRow, start: Start, now_s: float) -> None:
         """Book a start."""
         book = self.nodes[start.node]

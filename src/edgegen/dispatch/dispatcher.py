@@ -68,6 +68,7 @@ class Dispatcher:
         self._decider = Decider(policy, policy_name)
         self._waiting: dict[str, Waiting] = {}
         self._plan: tuple[Table, Answer] | None = None  # of the event being handled, for the journal
+        self._left: dict[str, int] = {}  # how many more requests the nodes took after the last plan
         self._seq = 0
         self._unwritten: collections.deque[tuple] = collections.deque()  # what `entry` takes, one for each event
 
@@ -152,15 +153,16 @@ class Dispatcher:
         """Hear about a request that was started; plan when it leaves the node's compute."""
         match event:
             case Progressed(id, step):
-                if not self.books.progress(id, step, now_s):
-                    return
+                if self.books.progress(id, step, now_s):
+                    yield from self._resume(now_s)
             case Finished(id, actual):
                 book = self.books.node_of(id)
                 book.book_finished(self.books.end(id, now_s), actual, now_s)
+                yield from self._resume(now_s)
             case Failed(id, reason, retry):
                 node = self.books.node_of(id).spec.name
                 yield from self._again(self.books.end(id, now_s), node, reason, retry=retry)
-        yield from self._replan(now_s)
+                yield from self._replan(now_s)
 
     def _changed(self, event: NodeJoined | NodeLost | Loaded) -> Iterator[Command]:
         """Hear about a node."""
@@ -212,9 +214,9 @@ class Dispatcher:
         if request_id in self.books:
             yield Cancel(request_id, self.books.node_of(request_id).spec.name)
             self.books.end(request_id, now_s)
-            yield from self._replan(now_s)
-        elif self._waiting.pop(request_id, None) is not None:
-            yield from self._replan(now_s)
+            yield from self._resume(now_s)
+        else:
+            self._waiting.pop(request_id, None)
 
     def _joined(self, node: str) -> Iterator[Command]:
         book = self.books.nodes[node]
@@ -247,11 +249,16 @@ class Dispatcher:
 
     def _reach(self) -> list[Waiting]:
         """Return those that a plan is about now."""
+        return in_reach(self._waiting.values(), self.books.rooms(self.ahead)) if self._waiting else []
+
+    def _resume(self, now_s: float) -> Iterator[Command]:
+        """Plan if any node takes more than it did after the last plan; nobody else could be started."""
         if not self._waiting:
-            return []
-        books = self.books.nodes.values()
-        rooms = {book.spec.name: book.room(self.ahead) for book in books if book.alive and book.has_room(self.ahead)}
-        return in_reach(self._waiting.values(), rooms)
+            return
+        if any(room > self._left.get(node, 0) for node, room in self.books.rooms(self.ahead).items()):
+            yield from self._replan(now_s)
+        else:
+            yield from self._look_after(set(), now_s)
 
     def _replan(self, now_s: float, table: Table | None = None) -> Iterator[Command]:
         """Plan those together that could start, and start what finds room, the most urgent first."""
@@ -268,7 +275,11 @@ class Dispatcher:
                 yield from self._settle(table, at, near[at], answer.choices[at], now_s)
             started = [entry for entry in near if entry.row.request.id in self.books]
             count_overtaken((entry for entry in near if entry.row.request.id in self._waiting), started)
-        yield from self._look_after({entry.row.request.id for entry in near}, now_s)
+        if self._waiting:
+            self._left = self.books.rooms(self.ahead)
+            yield from self._look_after({entry.row.request.id for entry in near}, now_s)
+        else:
+            self._left = {}  # whoever comes next is planned in any case
 
     def _look_after(self, planned: set[str], now_s: float) -> Iterator[Command]:
         """Give up those that no plan was about and whose limits cannot be met any more."""
