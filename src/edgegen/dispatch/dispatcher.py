@@ -199,7 +199,8 @@ class Dispatcher:
         assert option is not None
         self._expect(table, 0, entry, option)
         entry.review_s = now_s + min(table.slack_s(0), REVIEW_S)
-        yield from self._replan(now_s, table if alone else None)
+        if entry in self._reach():  # for the others it changes nothing that it waits behind them
+            yield from self._replan(now_s, table if alone else None)
 
     def _refusal(self, table: Table) -> Reject:
         request_id = table.rows[0].request.id

@@ -11,7 +11,7 @@ PATIENCE = 8  # so often others may overtake a request that waits for a full nod
 REVIEW_S = 0.25  # the limits of those that no plan is about are looked at this often
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False)
 class Waiting:
     """An admitted request that has not been started."""
 
