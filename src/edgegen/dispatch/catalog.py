@@ -143,7 +143,7 @@ class Catalog:
 
     def nodes_of(self, row: TaskRow) -> frozenset[str]:
         """Return the names of the nodes that a request may run on."""
-        origin, rows = row.request.origin, row.permitted.any(axis=1).nonzero()[0].tolist()
+        origin, rows = row.request.origin, np.flatnonzero(row.permitted.any(axis=1)).tolist()
         return frozenset(self.node_name(at, origin) for at in rows)
 
     def without(self, row: TaskRow, node: str) -> TaskRow:

@@ -96,7 +96,7 @@ class Table:
     def split(self, at: int, option: Option, *, clock: float | None = None, wait_s: float | None = None) -> Split:
         """Return the predicted split of an option, at another clock or behind another queue where they are given."""
         table, (node, model, _) = self.options, option
-        clock = table.clock.item(at, *option) if clock is None else clock
+        clock = float(table.clock.item(at, *option)) if clock is None else clock
         wait_s = table.wait_s.item(at, node) if wait_s is None else wait_s
         upload_s, work_s = table.upload_s.item(at, node), table.work_s.item(at, *option)
         energy_j = table.device_energy_j.item(at, *option)

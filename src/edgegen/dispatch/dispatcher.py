@@ -7,7 +7,6 @@ the closest offer.
 """
 
 import collections
-import dataclasses
 import math
 from collections.abc import Iterator
 
@@ -15,10 +14,11 @@ import numpy as np
 
 from edgegen.core.errors import InputError
 from edgegen.core.policy import AbstractPolicy
-from edgegen.dispatch.books import Books, Run, speed_at
+from edgegen.dispatch.books import Books, Run
 from edgegen.dispatch.catalog import Catalog, TaskRow
 from edgegen.dispatch.choices import Option, Table
 from edgegen.dispatch.deciding import Answer, Choice, Decider, builtin_choice
+from edgegen.dispatch.explaining import refusal, verdict
 from edgegen.dispatch.journal import AbstractJournal, NoJournal, entry
 from edgegen.dispatch.messages import (
     Abandoned,
@@ -26,7 +26,6 @@ from edgegen.dispatch.messages import (
     Cancel,
     Command,
     Event,
-    Evict,
     Failed,
     Finished,
     Load,
@@ -36,9 +35,9 @@ from edgegen.dispatch.messages import (
     Progressed,
     Reject,
     Request,
-    Start,
     Tick,
 )
+from edgegen.dispatch.orders import Orders
 from edgegen.dispatch.waiting import PATIENCE, REVIEW_S, Waiting, count_overtaken, in_reach
 
 MAX_ATTEMPTS = 3
@@ -65,6 +64,7 @@ class Dispatcher:
         self.catalog, self.fleet, self.books = catalog, catalog.fleet, Books(catalog)
         self.max_waiting, self.ahead = max_waiting, ahead
         self.journal = journal or NoJournal()
+        self._orders = Orders(self.books)
         self._decider = Decider(policy, policy_name)
         self._waiting: dict[str, Waiting] = {}
         self._plan: tuple[Table, Answer] | None = None  # of the event being handled, for the journal
@@ -119,15 +119,15 @@ class Dispatcher:
         table = self._admission_table(row, now_s)
         answer = {"policy": decider.name}
         if self._refuses(table):
-            option, verdict = None, {"decision": None, "reason": _refusal(table), "offer": table.offer(0)}
+            option, told = None, {"decision": None, "reason": refusal(table), "offer": table.offer(0)}
         else:
             rows = [waiting.row for waiting in self._reach()] + [row]
             full = Table.of(self.catalog, rows, self._state(rows, now_s)) if len(rows) > 1 else table
             choice = decider.choose(full).choices[-1]
             if not choice.refused or request.wish.allow_degrade:
                 choice = self._unheld(full, len(rows) - 1, choice, 0.0)
-            option, verdict = choice.option, _verdict(table, choice, decider.name)
-        return {**answer, **verdict, "alternatives": table.alternatives(0, option)}
+            option, told = choice.option, verdict(table, choice, decider.name)
+        return {**answer, **told, "alternatives": table.alternatives(0, option)}
 
     # events
 
@@ -206,7 +206,7 @@ class Dispatcher:
         request_id = table.rows[0].request.id
         if not table.possible(0):
             return Reject(request_id, "failed", "no node that may run this request is up; try again in a moment")
-        return Reject(request_id, "infeasible", _refusal(table), offer=table.offer(0))
+        return Reject(request_id, "infeasible", refusal(table), offer=table.offer(0))
 
     def _refuses(self, table: Table) -> bool:
         return not table.possible(0) or not (table.feasible(0) or table.rows[0].request.wish.allow_degrade)
@@ -271,7 +271,7 @@ class Dispatcher:
             answer = self._decider.choose(table)
             self._plan = (table, answer)
             if answer.resident is not None:
-                yield from self._keep(table, answer.resident)
+                yield from self._orders.keep(table, answer.resident)
             for at in sorted(range(len(near)), key=lambda at: near[at].urgency):
                 yield from self._settle(table, at, near[at], answer.choices[at], now_s)
             started = [entry for entry in near if entry.row.request.id in self.books]
@@ -303,7 +303,7 @@ class Dispatcher:
             return
         entry.stranded_since_s = None
         if table.hopeless(at, GRACE) and not request.wish.allow_degrade:
-            yield self._give_up(request, "infeasible", _refusal(table, at), offer=table.offer(at))
+            yield self._give_up(request, "infeasible", refusal(table, at), offer=table.offer(at))
             return
         entry.review_s = now_s + table.slack_s(at)
 
@@ -330,7 +330,9 @@ class Dispatcher:
         self._expect(table, at, entry, choice.option)
         if self._has_room(entry.node):
             del self._waiting[request.id]
-            yield from self._start(table, at, entry, choice, now_s)
+            yield from self._orders.start(
+                table, at, choice, attempt=entry.attempt, policy=self.policy_name, now_s=now_s
+            )
 
     def _expect(self, table: Table, at: int, entry: Waiting, option: Option) -> None:
         """Note where a waiting request will run, so that those who come count it."""
@@ -367,65 +369,6 @@ class Dispatcher:
         verb = "refused it" if choice.refused else "left it waiting"
         return builtin_choice(table, at, f"{self.policy_name} {verb}, so the cheapest option was taken")
 
-    def _start(self, table: Table, at: int, entry: Waiting, choice: Choice, now_s: float) -> Iterator[Command]:
-        option, request = choice.option, entry.row.request
-        assert option is not None
-        node, model, steps = table.names(at, option)
-        book = self.books.nodes[node]
-        yield from self._make_room(node, model)
-        speed = speed_at(book.spec, model, choice.clock)
-        wait_s, load_s = book.backlog_s(now_s), 0.0 if model in book.resident else speed.load_s
-        generate_s = speed.fixed_s + steps * speed.step_s
-        split = table.split(at, option, clock=choice.clock, wait_s=wait_s)
-        made_s = max(wait_s, split.upload_s) + load_s + generate_s
-        downlink_s = max(0.0, book.downlink_s(now_s) - made_s) if split.download_s > 0 else 0.0
-        waited_s = max(0.0, now_s - request.arrived_s)
-        split = dataclasses.replace(
-            split, queue_s=split.queue_s + waited_s + downlink_s, load_s=load_s, generate_s=generate_s
-        )
-        start = Start(
-            id=request.id,
-            node=node,
-            model=model,
-            steps=steps,
-            seed=request.seed,
-            attempt=entry.attempt,
-            # A started request has the link to itself: transfers of a node take turns at the full rate.
-            uplink_share=1.0,
-            downlink_share=1.0,
-            compute_share=choice.clock,
-            quality=table.quality(at, option),
-            predicted=split,
-            reason=table.reason(at, option, split.total_s, self.policy_name, choice.note),
-            step_s=speed.step_s,
-            fixed_s=speed.fixed_s,
-        )
-        self.books.begin(entry.row, start, now_s)
-        yield start
-
-    def _make_room(self, node: str, model: str) -> Iterator[Command]:
-        book = self.books.nodes[node]
-        if model in book.resident or model in book.loading:
-            return
-        for name in self.books.room_for(node, model):
-            book.resident.discard(name)
-            yield Evict(node, name)
-
-    def _keep(self, table: Table, wanted: np.ndarray) -> Iterator[Command]:
-        """Load and evict as the policy wishes, on servers and as far as nothing that runs is disturbed."""
-        for row, spec in enumerate(self.catalog.servers, start=1):
-            book = self.books.nodes[spec.name]
-            in_use = {run.start.model for run in book.runs.values()}
-            for name, at in self.catalog.models.items():
-                had, wants = bool(table.state.nodes.resident[row, at]), bool(wanted[row, at])
-                if had and not wants and name not in in_use:
-                    book.resident.discard(name)
-                    yield Evict(spec.name, name)
-                possible = book.alive and name in spec.speeds and name not in book.loading
-                if wants and not had and possible and not self.books.room_for(spec.name, name):
-                    book.loading.add(name)
-                    yield Load(spec.name, name)
-
     def _give_up(self, request: Request, code, reason: str, offer: dict | None = None) -> Reject:
         del self._waiting[request.id]
         return Reject(request.id, code, reason, offer=offer)
@@ -434,36 +377,3 @@ class Dispatcher:
         """Return when, at the planned pace, half of what waits will have been started."""
         alive = max(1, sum(book.alive for book in self.books.nodes.values()))
         return max(0.5, math.ceil(sum(w.work_s for w in self._waiting.values()) / alive / 2 * 10) / 10)
-
-
-def _refusal(table: Table, at: int = 0) -> str:
-    """Say why no option meets the limits, by the one that comes closest."""
-    option = table.best(at)
-    if option is None:
-        return "no node that may run this request is up"
-    node, model, steps = table.names(at, option)
-    return f"no node, model and steps meet these limits; closest: {node} with {model} at {steps} steps " + (
-        table.shortfall(at, option)
-    )
-
-
-def _verdict(table: Table, choice: Choice, policy: str) -> dict:
-    """Return the part of a plan's answer that is about the chosen option."""
-    option: Option | None = choice.option
-    if option is None:
-        word = "refuses it" if choice.refused else "lets it wait"
-        return {"decision": None, "reason": f"the policy {policy} {word}", "offer": table.offer(0)}
-    node, model, steps = table.names(0, option)
-    split = table.split(0, option, clock=choice.clock)
-    return {
-        "decision": {
-            "node": node,
-            "tier": table.catalog.node(node).tier,
-            "model": model,
-            "steps": steps,
-            "compute_share": choice.clock,
-        },
-        "predicted": {**dataclasses.asdict(split), "total_s": split.total_s},
-        "quality_estimate": table.quality(0, option),
-        "reason": table.reason(0, option, split.total_s, policy, choice.note),
-    }
