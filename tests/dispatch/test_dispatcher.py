@@ -463,6 +463,23 @@ def test_a_policy_may_hold_a_request_only_for_a_while():
     assert "left it waiting" in only(made.handle(Tick(), HOLD_LIMIT_S + 0.1)).reason
 
 
+def test_a_request_that_is_held_is_decided_again_at_the_next_event():
+    seen: list[int] = []
+
+    def hold(state, key):
+        del key
+        return Decision.hold(state)
+
+    made = dispatcher(counted(HostPolicy(hold), seen))
+    for number in range(2):
+        made.handle(Arrived(request(number)), 0.0)
+    asked = len(seen)
+    steps = made.books.node_of("r0").runs["r0"].start.steps
+    made.handle(Progressed("r0", steps, steps), 0.1)
+    made.handle(Finished("r0", Split()), 0.2)
+    assert len(seen) > asked
+
+
 def test_a_policy_may_refuse_unless_less_is_allowed():
     def refuse(state, key):
         del key

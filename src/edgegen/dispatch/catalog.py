@@ -167,7 +167,7 @@ class Catalog:
             allowed[at] = row.allowed
         origin = ints[1]
         allowed[:, LOCAL] &= load.device_live[origin]
-        links = self._links[:, origin]
+        links = self._links.take(origin, axis=1)
         tasks = Tasks(
             live=live,
             number=ints[0],

@@ -195,12 +195,14 @@ class Dispatcher:
             return
         alone = not self._waiting
         entry = self._waiting[request.id] = Waiting(row, self.catalog.nodes_of(row))
+        if entry in self._reach():
+            yield from self._replan(now_s, table if alone else None)
+            return
+        # For the others it changes nothing that it waits behind them.
         option = table.best(0)
         assert option is not None
         self._expect(table, 0, entry, option)
         entry.review_s = now_s + min(table.slack_s(0), REVIEW_S)
-        if entry in self._reach():  # for the others it changes nothing that it waits behind them
-            yield from self._replan(now_s, table if alone else None)
 
     def _refusal(self, table: Table) -> Reject:
         request_id = table.rows[0].request.id
@@ -253,10 +255,14 @@ class Dispatcher:
         return in_reach(self._waiting.values(), self.books.rooms(self.ahead)) if self._waiting else []
 
     def _resume(self, now_s: float) -> Iterator[Command]:
-        """Plan if any node takes more than it did after the last plan; nobody else could be started."""
+        """Plan if any node takes more than it did after the last plan, or the policy holds somebody back.
+
+        Nobody else could be started.
+        """
         if not self._waiting:
             return
-        if any(room > self._left.get(node, 0) for node, room in self.books.rooms(self.ahead).items()):
+        more = any(room > self._left.get(node, 0) for node, room in self.books.rooms(self.ahead).items())
+        if more or any(entry.held_since_s is not None for entry in self._waiting.values()):
             yield from self._replan(now_s)
         else:
             yield from self._look_after(set(), now_s)

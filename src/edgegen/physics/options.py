@@ -54,6 +54,11 @@ class Sizes:
     device_energy_j: Array  # at full clock
     runs: Array  # bool[T, N, M, S], breaks no rule where the node lives
     within: Array  # bool[T, N, M, S], keeps the limits of money and quality
+    due_s: Array  # float[T], the deadline with the slack of rounding
+    error_cost: Array  # float[T, 1, M, S], the weighted error
+    time_price: Array  # float[T, 1, 1, 1], cost of a second
+    energy_price: Array  # float[T, 1, 1, 1], cost of a joule from the device
+    money_cost: Array  # float[T, N, M, S]
 
 
 _latest: tuple[weakref.ref[State], Options] | None = None
@@ -116,9 +121,14 @@ def sizes(state: State, *, uplink_share: float = 1.0, downlink_share: float = 1.
     money = nodes.price_usd_per_s[None, :, None, None] * away_s
     radio_j = (tasks.transmit_power_w[:, None] * upload_s)[:, :, None, None]
     good = (quality * slack >= tasks.min_quality[:, None, None])[:, None]
+    scale = (time_scale, energy_scale, money_scale) = scales(state)
+
+    def price(column, unit):
+        return (tasks.weights[:, column] / unit)[:, None, None, None]
+
     return Sizes(
         local=local,
-        scale=scales(state),
+        scale=scale,
         upload_s=upload_s,
         download_s=download_s,
         work_s=work_s,
@@ -128,6 +138,11 @@ def sizes(state: State, *, uplink_share: float = 1.0, downlink_share: float = 1.
         device_energy_j=xp.where(local, tasks.device_power_w[:, None, None, None] * work_s, radio_j),
         runs=_runs(xp, state),
         within=good & (money <= (tasks.money_budget_usd * slack)[:, None, None, None]),
+        due_s=tasks.deadline_s * slack,
+        error_cost=(tasks.weights[:, QUALITY, None, None] * (1 - quality))[:, None],
+        time_price=price(TIME, time_scale),
+        energy_price=price(ENERGY, energy_scale),
+        money_cost=price(MONEY, money_scale) * money,
     )
 
 
@@ -148,7 +163,8 @@ def combine(state: State, known: Sizes) -> Options:
     possible = known.runs & nodes.live[None, :, None, None]
     within = known.within & (device_j <= (tasks.energy_budget_j * (1 + 1e-6))[:, None, None, None])
     affordable = possible & within
-    left_s = (tasks.deadline_s * (1 + 1e-6) - tasks.age_s)[:, None, None, None]
+    left_s = (known.due_s - tasks.age_s)[:, None, None, None]
+    spent = known.time_price * total_s + known.energy_price * device_j
     return Options(
         possible=possible,
         affordable=affordable,
@@ -164,7 +180,7 @@ def combine(state: State, known: Sizes) -> Options:
         device_energy_j=device_j,
         node_energy_j=known.node_energy_j,
         money_usd=known.money_usd,
-        cost=xp.where(possible, _cost(state, known, total_s, device_j), np.inf),
+        cost=xp.where(possible, known.error_cost + spent + known.money_cost, np.inf),
     )
 
 
@@ -226,14 +242,3 @@ def _runs(xp, state: State) -> Array:
     steps_ok = (tasks.steps == ANY)[:, None] | (tasks.steps[:, None] == state.steps[None, :])
     where = node_ok[:, :, None] & model_ok[:, None, :] & runs[None]
     return where[..., None] & steps_ok[:, None, None, :]
-
-
-def _cost(state: State, known: Sizes, total_s: Array, device_j: Array) -> Array:
-    (time_scale, energy_scale, money_scale), weights = known.scale, state.tasks.weights
-
-    def per_task(column, unit):
-        return (weights[:, column] / unit)[:, None, None, None]
-
-    worth = (weights[:, QUALITY, None, None] * (1 - known.quality))[:, None]
-    spent = per_task(TIME, time_scale) * total_s + per_task(ENERGY, energy_scale) * device_j
-    return worth + spent + per_task(MONEY, money_scale) * known.money_usd

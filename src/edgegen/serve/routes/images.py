@@ -8,6 +8,7 @@ import secrets
 from collections.abc import AsyncGenerator, AsyncIterator
 
 from fastapi import APIRouter, Request, Response
+from pydantic_core import to_json
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.types import Receive
 
@@ -60,7 +61,7 @@ async def make(gateway: Gateway, body: ImageBody, request: Request) -> Response:
     records = await _finished(gateway, tickets, request.receive)
     base_url = str(request.base_url).rstrip("/") if body.response_format == "url" else ""
     answer = await answers.images_response(body, records, policy=gateway.runtime.policy, base_url=base_url)
-    return Response(_to_json(answer), media_type="application/json")
+    return Response(to_json(answer), media_type="application/json")
 
 
 def _submit(gateway: Gateway, body: ImageBody) -> list[Ticket]:
