@@ -69,7 +69,7 @@ def scheduler() -> DDIMScheduler:
     before = np.concatenate([[1.0], ALPHAS[:-1]])
     return DDIMScheduler(
         num_train_timesteps=recipe.TRAIN_TIMESTEPS,
-        trained_betas=(1 - ALPHAS / before).tolist(),  # type: ignore[arg-type]
+        trained_betas=(1 - ALPHAS / before).tolist(),
         prediction_type="v_prediction",
         timestep_spacing="trailing",
         clip_sample=False,

@@ -54,7 +54,7 @@ def fit(
 ) -> CLIPTextModel:
     """Train an encoder to read, or load one that can."""
     device = pick_device()
-    width = int(text.config.hidden_size)  # type: ignore[arg-type]
+    width = int(text.config.hidden_size)
     heads = torch.nn.ModuleDict(
         {"item": torch.nn.Linear(width, sum(ITEM_CLASSES)), "ground": torch.nn.Linear(width, GROUND_CLASSES)}
     ).to(device)
