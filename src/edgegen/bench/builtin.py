@@ -23,8 +23,7 @@ TIMED_STEPS = 200
 
 def run(progress: Callable[[str], None]) -> list[Bar]:
     """Measure everything; takes a few minutes on one core."""
-    from edgegen.generate.grammar import CATEGORIES
-    from edgegen.generate.show import held_out_scenes
+    from edgegen.generate.grammar import CATEGORIES, held_out_scenes
 
     scenes = [scene for category in CATEGORIES for scene in held_out_scenes(category, PER_CATEGORY, SEED)]
     progress("the judge on drawn pictures")

@@ -13,7 +13,7 @@ from edgegen.core.errors import InputError
 from edgegen.generate import builtin
 from edgegen.generate.backends.onnx import OnnxBackend
 from edgegen.generate.engine import NO_GUIDANCE, Backend, Engine, EngineRequest
-from edgegen.generate.grammar import CATEGORIES, Scene, held_out, sample_scene
+from edgegen.generate.grammar import CATEGORIES, held_out_scenes
 
 MAX_BATCH = 8
 SCALE = 2
@@ -48,17 +48,6 @@ def run(
     while len(engine):
         pictures |= {int(event.id): event.picture for event in engine.step() if event.picture is not None}
     return np.stack([pictures[number] for number in range(len(prompts))])
-
-
-def held_out_scenes(category: str, count: int, seed: int) -> list[Scene]:
-    """Draw scenes of a category whose captions were never trained on."""
-    rng = np.random.default_rng([seed, CATEGORIES.index(category)])
-    scenes: list[Scene] = []
-    while len(scenes) < count:
-        scene = sample_scene(rng, category)
-        if held_out(scene):
-            scenes.append(scene)
-    return scenes
 
 
 def load_picture(file: Path) -> np.ndarray:

@@ -12,7 +12,7 @@ from edgegen.core.errors import InputError, suggest
 from edgegen.generate import builtin
 from edgegen.generate.backends.onnx import PARTS, OnnxBackend, part_file
 from edgegen.generate.engine import NO_GUIDANCE, Engine, EngineRequest
-from edgegen.generate.grammar import CATEGORIES, Scene, held_out, sample_scene
+from edgegen.generate.grammar import CATEGORIES, Scene, held_out_scenes
 from edgegen.generate.judge import Judge
 
 SAMPLER = "ddim"
@@ -49,12 +49,7 @@ class OnnxSubject:
 
     def captions(self, category: str, count: int, seed: int) -> tuple[list[str], list[Scene]]:
         """Draw held-out scenes of a category; their captions were never trained on."""
-        rng = np.random.default_rng([seed, CATEGORIES.index(category)])
-        scenes: list[Scene] = []
-        while len(scenes) < count:
-            scene = sample_scene(rng, category)
-            if held_out(scene):
-                scenes.append(scene)
+        scenes = held_out_scenes(category, count, seed)
         return [scene.caption() for scene in scenes], scenes
 
     def start(self, captions: Sequence[str], steps: int, seeds: Sequence[int]) -> _Batch:

@@ -14,9 +14,9 @@ import numpy as np
 
 from edgegen.generate.backends.onnx import OnnxBackend
 from edgegen.generate.builtin import SHARED_FOLDERS, SIDE
-from edgegen.generate.grammar import CATEGORIES, Scene
+from edgegen.generate.grammar import CATEGORIES, Scene, held_out_scenes
 from edgegen.generate.judge import Judge
-from edgegen.generate.show import held_out_scenes, run
+from edgegen.generate.show import run
 from edgegen.train import recipe
 
 SHARED_FILES = ("decoder.onnx", "vocabulary.json")
