@@ -126,7 +126,7 @@ def test_the_diffusers_pipeline_draws_the_same_picture(tmp_path, model):
         latents=torch.from_numpy(noise),
         output_type="np",
     ).images[0]
-    ours = show.run(backend, [caption], steps=steps, seeds=[seed], guidance=guidance)[0]
+    ours = show.run(backend, [caption], steps=steps, seeds=[seed], sampling=builtin.Sampling("ddim", guidance))[0]
     assert np.abs(ours.astype(float) - 255 * theirs).max() <= TOLERANCE
 
 

@@ -55,7 +55,7 @@ def quality_bars(name: str, steps: int, scenes: Sequence) -> list[Bar]:
     return bars
 
 
-def generate_and_judge(name: str, steps: int, scenes: Sequence, sampler: str = "ddim") -> list:
+def generate_and_judge(name: str, steps: int, scenes: Sequence) -> list:
     """Make one picture per scene and judge it."""
     from edgegen.generate import builtin
     from edgegen.generate.backends.onnx import OnnxBackend
@@ -67,8 +67,7 @@ def generate_and_judge(name: str, steps: int, scenes: Sequence, sampler: str = "
         [scene.caption() for scene in scenes],
         steps=steps,
         seeds=range(len(scenes)),
-        guidance=builtin.guidance(name),
-        sampler=sampler,
+        sampling=builtin.sampling(builtin.folder(name)),
     )
     return Judge.load()(pictures, scenes)
 
