@@ -66,7 +66,7 @@ POOL_SHARDS, SHARD_PICTURES = 24, 8192
 
 READING_BUDGET = Budget(steps=400, batch=128, peak_rate=2e-3, warmup_steps=50)
 SIZES = {
-    "s": Size("shapes-s", (16, 32), (False, True), 32, 1, Budget(10000, 64, 2e-3)),
+    "s": Size("shapes-s", (16, 32), (False, True), 32, 1, Budget(7000, 64, 2e-3)),
     "m": Size("shapes-m", (40, 64), (False, True), 64, 2, Budget(10000, 64, 1.6e-3)),
     "l": Size("shapes-l", (64, 112), (True, True), 96, 2, Budget(11000, 64, 1.2e-3)),
 }
