@@ -137,5 +137,5 @@ def test_the_tokenizer_of_the_pipeline_agrees(model):
     _, backend = model
     tokenizer = CLIPTokenizer.from_pretrained(builtin.WEIGHTS / "shared" / "tokenizer")
     captions = [scene.caption() for category in CATEGORIES for scene in held_out_scenes(category, 20, seed=2)]
-    theirs = tokenizer(["", *captions], padding="max_length", truncation=True, max_length=20).input_ids
+    theirs = tokenizer(["", *captions], padding="max_length", truncation=True).input_ids
     assert backend.tokens(["", *captions]).tolist() == theirs
