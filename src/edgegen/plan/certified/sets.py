@@ -99,12 +99,12 @@ def fixed_steps(tables, m, members, steps, price, shares):
         for k in range(3):
             shares[0, k] = capacity[k]
         return _cost(tables, m, members, steps, shares)
-    worst = 0.0
+    worst = 1e-6
     for i in range(count):
-        worst += tables.worst[members[i]]
+        worst += tables.base[members[i], m, steps[i]] + tables.limits[members[i]]
     starts, off, matrix = np.zeros(count), np.empty(3), np.empty((3, 3))
-    trial, merit, scale, step = price.copy(), INFINITE, 1.0, np.zeros(3)
-    for _ in range(120):
+    trial, merit, scale, step = price.copy(), -INFINITE, 1.0, np.zeros(3)
+    for _ in range(100):
         dual = _answers(tables, m, members, steps, trial, shares, starts, off, matrix)
         if dual > worst:
             price[:] = trial
@@ -112,10 +112,10 @@ def fixed_steps(tables, m, members, steps, price, shares):
         error = max(abs(off[0]), abs(off[1]), abs(off[2]))
         if error < FILLED:
             break
-        if error > merit and scale > 0.02:
+        if dual < merit - 1e-12 * abs(merit) and scale > 0.02:
             scale *= 0.5
         else:
-            merit, scale = error, 1.0
+            merit, scale = dual, 1.0
             price[:] = trial
             for k in range(3):
                 step[k] = -off[k]

@@ -22,7 +22,7 @@ class Tables(NamedTuple):
     cycles: np.ndarray  # float[N, M, S]
     root: np.ndarray  # float[N, M, S]: square root of the cycles
     alone: np.ndarray  # float[N]: cost on the device or of refusal, whichever is less; inf if neither is possible
-    worst: np.ndarray  # float[N]: no plan that keeps the limits makes the user cost more on a server
+    limits: np.ndarray  # float[N]: what time and energy cost a user that uses all it may
     capacity: np.ndarray  # float[M, 3]: clock, uplink, downlink
 
 
@@ -89,15 +89,15 @@ def tables(instance: Instance, local: Local) -> Tables:
     with np.errstate(invalid="ignore"):
         waiting = (instance.weights[:, 1] / instance.time_scale_s)[:, None, None] * instance.fixed_s[:, 1:, None]
     base = np.where(possible, instance.weights[:, 0, None, None] * instance.error[:, 1:] + waiting, np.inf)
-    return Tables(pair, base, cycles, np.sqrt(cycles), local.cost, _worst(instance), capacity)
+    return Tables(pair, base, cycles, np.sqrt(cycles), local.cost, _limits(instance), capacity)
 
 
-def _worst(instance: Instance) -> np.ndarray:
-    quality, time, energy = instance.weights.T
+def _limits(instance: Instance) -> np.ndarray:
+    _, time, energy = instance.weights.T
     with np.errstate(invalid="ignore"):
-        limits = time * instance.deadline_s / instance.time_scale_s
+        limits = np.maximum(time, LEAST_TIME_PRICE) * instance.deadline_s / instance.time_scale_s
         limits = limits + energy * instance.energy_j / instance.energy_scale_j
-    return quality * instance.error.max(axis=(1, 2)) + np.where(np.isfinite(limits), limits, UNLIMITED) + 1.0
+    return np.where(np.isfinite(limits), limits, UNLIMITED)
 
 
 def _transfer_s(size: np.ndarray, snr: np.ndarray, band: np.ndarray) -> np.ndarray:
