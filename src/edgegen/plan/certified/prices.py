@@ -6,6 +6,7 @@ Newton steps on a smoothed version (each user mixes its nodes by a softmin whose
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -13,6 +14,41 @@ from numba import njit
 from edgegen.plan.certified.response import INFINITE, band, respond
 
 MIX_LEAST = 1e-7  # nodes with a smaller part in a user's mix are left out of the curvature
+
+
+class Work(NamedTuple):
+    """The responses of all users at some prices; `evaluate` fills it."""
+
+    cost: np.ndarray  # float[N, 1 + M]
+    step: np.ndarray  # int[N, M]
+    share: np.ndarray  # float[N, M, 3]
+    by_time: np.ndarray  # float[N, M, 3], elasticities as `respond` returns them
+    by_price: np.ndarray  # float[N, M, 3]
+    ways: np.ndarray  # float[N, M, 3]
+
+
+def blank_work(users: int, servers: int) -> Work:
+    """Return room for the responses."""
+    shares = (np.zeros((users, servers, 3)) for _ in range(4))
+    return Work(np.zeros((users, servers + 1)), np.zeros((users, servers), dtype=np.int64), *shares)
+
+
+def first_prices(tables) -> np.ndarray:
+    """Return prices float[M, 3] at which an average user takes its part when users spread evenly over all nodes."""
+    users, servers, _ = tables.pair.shape
+    if users == 0:
+        return np.ones((servers, 3))
+    parts = max(2.0, users / (servers + 1))
+    pair, share = tables.pair, tables.capacity / parts
+    price = np.empty((servers, 3))
+    price[:, 0] = (pair[..., 0] * np.median(tables.cycles, axis=2)).mean(axis=0) / share[:, 0] ** 2
+    for k, size, snr in ((1, 2, 4), (2, 3, 5)):
+        z = pair[..., snr] / share[:, k]
+        log = np.log1p(z)
+        weight = pair[..., 0] + (pair[..., 1] if k == 1 else 0.0)
+        saved = (log - z / (1 + z)) / np.maximum(share[:, k] * log, 1e-30) ** 2
+        price[:, k] = (weight * pair[..., size] * saved).mean(axis=0)
+    return np.maximum(price, 1e-25)
 
 
 @njit(cache=True)

@@ -106,7 +106,7 @@ def _members(node, m):
 def _solve(tables, placing, node, m):
     """Solve server m for the users that `node` puts there; return (cost, members, steps, price, shares)."""
     members = _members(node, m)
-    steps, price, shares = np.empty(members.shape[0], dtype=np.int64), placing.price[m].copy(), np.zeros((0, 3))
+    steps, price = np.empty(members.shape[0], dtype=np.int64), placing.price[m].copy()
     shares = np.zeros((members.shape[0], 3))
     for i in range(members.shape[0]):
         steps[i] = placing.step[members[i]] if placing.node[members[i]] == m + 1 else -1
