@@ -41,9 +41,7 @@ def cell(*, distance_km, steps=ALL_STEPS, weights=(1.0, 0.3, 0.2), **given) -> I
         send_power_w=np.full(users, _USER_W),
         device_w_per_hz3=np.full(users, _W_PER_HZ3),
         error=per_node(average_error(steps, device=True), average_error(steps, device=False)),
-        cycles=per_node(
-            cycles(_DEVICE_FLOP, _DEVICE_FLOP_PER_CYCLE), cycles(_SERVER_FLOP, _SERVER_FLOP_PER_CYCLE)
-        ),
+        cycles=per_node(cycles(_DEVICE_FLOP, _DEVICE_FLOP_PER_CYCLE), cycles(_SERVER_FLOP, _SERVER_FLOP_PER_CYCLE)),
         up_snr_hz=_USER_W * snr_hz,
         down_snr_hz=_SERVER_W * snr_hz,
         **given,

@@ -12,8 +12,8 @@ from edgegen.plan.certified.search import Placing, blank_placing, improve, place
 from edgegen.plan.certified.steps import exact_set
 from edgegen.plan.certified.tables import Tables
 
-HEATS = np.array([3e-3, 3e-4, 3e-5])
-TURNS = 8
+HEATS = np.array([3e-3, 3e-4])
+TURNS = 6
 MOST_SUBSET_USERS = 12
 _TIE = 1e-9  # relative: a branch that cannot win by more is closed
 

@@ -113,7 +113,9 @@ def _result(instance: Instance, local: Local, tree: Tree, price: np.ndarray) -> 
     bound = min(tree.bound, objective) - slack
     done = objective - bound <= OPTIMAL_GAP * abs(objective)
     status = Status.OPTIMAL if done else Status.FEASIBLE
-    return CertifiedPlan(**columns, objective=objective, bound=bound, status=status, branches=tree.branches, price=price)
+    return CertifiedPlan(
+        **columns, objective=objective, bound=bound, status=status, branches=tree.branches, price=price
+    )
 
 
 def _time_in_scales(instance: Instance) -> float:

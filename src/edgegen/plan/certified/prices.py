@@ -131,48 +131,54 @@ def evaluate(tables, price, usable, work):
 
 
 @njit(cache=True)
+def _mix(cost, heat, part, used):
+    """Fill the servers that a user mixes and their parts; return (smoothed cost, number of servers)."""
+    least, total, count = cost.min(), 0.0, 0
+    for j in range(cost.shape[0]):
+        total += math.exp((least - cost[j]) / heat)
+    for m in range(cost.shape[0] - 1):
+        share = math.exp((least - cost[m + 1]) / heat) / total
+        if share >= MIX_LEAST:
+            part[count], used[count] = share, m
+            count += 1
+    return least - heat * math.log(total), count
+
+
+@njit(cache=True)
 def smoothed(tables, price, work, heat):
     """Return (smoothed bound, its gradient in the logarithms of the prices, minus its curvature) from `work`."""
     users, servers = tables.pair.shape[0], tables.pair.shape[1]
-    size = 3 * servers
-    gradient, curvature = np.zeros(size), np.zeros((size, size))
-    value, paid = 0.0, np.empty(3)
-    part, spent, used = np.empty(servers), np.empty(size), np.empty(servers, dtype=np.int64)
+    gradient, curvature = np.zeros(3 * servers), np.zeros((3 * servers, 3 * servers))
+    part, used, value = np.empty(servers), np.empty(servers, dtype=np.int64), 0.0
     for n in range(users):
-        least = work.cost[n].min()
-        total = 0.0
-        for j in range(servers + 1):
-            total += math.exp((least - work.cost[n, j]) / heat)
-        value += least - heat * math.log(total)
-        count = 0
-        for m in range(servers):
-            share = math.exp((least - work.cost[n, m + 1]) / heat) / total
-            if share < MIX_LEAST:
-                continue
-            part[count], used[count] = share, m
-            for k in range(3):
-                paid[k] = price[m, k] * work.share[n, m, k]
-                spent[3 * count + k] = paid[k]
-                gradient[3 * m + k] += share * paid[k]
-            for k in range(3):
-                curvature[3 * m + k, 3 * m + k] += share * paid[k] * work.by_price[n, m, k]
-                for i in range(3):
-                    curvature[3 * m + k, 3 * m + i] -= share * paid[k] * work.by_time[n, m, k] * work.ways[n, m, i]
-            count += 1
+        cost, count = _mix(work.cost[n], heat, part, used)
+        value += cost
         for one in range(count):
+            m = used[one]
+            for k in range(3):
+                paid = part[one] * price[m, k] * work.share[n, m, k]
+                gradient[3 * m + k] += paid
+                curvature[3 * m + k, 3 * m + k] += paid * work.by_price[n, m, k]
+                for i in range(3):
+                    curvature[3 * m + k, 3 * m + i] -= paid * work.by_time[n, m, k] * work.ways[n, m, i]
             for other in range(count):
                 weight = (part[one] * (1.0 if one == other else 0.0) - part[one] * part[other]) / heat
-                for k in range(3):
-                    for i in range(3):
-                        curvature[3 * used[one] + k, 3 * used[other] + i] += (
-                            weight * spent[3 * one + k] * spent[3 * other + i]
-                        )
+                _add_outer(curvature, weight, price, work.share[n], m, used[other])
     for m in range(servers):
         for k in range(3):
-            cost = price[m, k] * tables.capacity[m, k]
-            value -= cost
-            gradient[3 * m + k] -= cost
+            paid = price[m, k] * tables.capacity[m, k]
+            value -= paid
+            gradient[3 * m + k] -= paid
     return value, gradient, curvature
+
+
+@njit(cache=True)
+def _add_outer(curvature, weight, price, share, one, other):
+    """Add weight x (what is paid on one server) x (what is paid on another) to their block."""
+    for k in range(3):
+        for i in range(3):
+            paid = price[one, k] * share[one, k] * price[other, i] * share[other, i]
+            curvature[3 * one + k, 3 * other + i] += weight * paid
 
 
 @njit(cache=True)

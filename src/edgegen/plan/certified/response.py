@@ -103,7 +103,9 @@ def respond(user, cycles, base, price, most, start):
     alpha, radio, up, down = user[0], user[1], user[2], user[3]
     up_snr, down_snr, least, left = user[4], user[5], user[6], user[7]
     a, low, high, tried = max(alpha, start), alpha, INFINITE, start <= alpha
-    for _ in range(60):
+    turn = 0
+    while True:
+        turn += 1
         clock, by_clock = math.sqrt(a * cycles / price[0]), 0.5
         if clock > most[0]:
             clock, by_clock = most[0], 0.0
@@ -119,7 +121,7 @@ def respond(user, cycles, base, price, most, start):
             low, tried = a, True
         else:
             high = a
-        if (a <= alpha and not late) or (late and answer <= 0.0) or high - low < 1e-13 * low:
+        if turn == 60 or (a <= alpha and not late) or (late and answer <= 0.0) or high - low < 1e-13 * low:
             break
         off = math.log(total_s / left)
         if abs(off) < 1e-12:

@@ -209,8 +209,20 @@ def _pay(placing, n, place):
 
 
 @njit(cache=True)
+def _stamp(placing, here, there):
+    """Return a number that changes when one of two places does."""
+    stamp = placing.version[here - 1] if here > 0 else 0
+    return stamp + (placing.version[there - 1] << 20 if there > 0 else 0)
+
+
+@njit(cache=True)
+def _same(placing, seen, place):
+    return place <= 0 or placing.version[place - 1] == seen[place - 1]
+
+
+@njit(cache=True)
 def relocations(placing, usable, tried):
-    """Return (users, targets, estimates) of single moves that may pay, best first."""
+    """Return (users, targets) of single moves that may pay, best first."""
     users, nodes = placing.cost.shape
     who, where, worth = np.empty(users * nodes, np.int64), np.empty(users * nodes, np.int64), np.empty(users * nodes)
     count = 0
@@ -220,7 +232,7 @@ def relocations(placing, usable, tried):
         for j in range(nodes):
             if j == here or not usable[n, j] or placing.cost[n, j] == INFINITE:
                 continue
-            stamp = (placing.version[here - 1] if here > 0 else 0) + (placing.version[j - 1] << 20 if j > 0 else 0)
+            stamp = _stamp(placing, here, j)
             if tried[n, j] == stamp:
                 continue
             new_cost, new_bend = _pay(placing, n, j)
@@ -230,14 +242,14 @@ def relocations(placing, usable, tried):
                 tried[n, j] = stamp
                 count += 1
     order = np.argsort(worth[:count])
-    return who[:count][order], where[:count][order], worth[:count][order]
+    return who[:count][order], where[:count][order]
 
 
 @njit(cache=True)
-def chains(placing, usable, room):
-    """Return (first user, second user, target of the second, estimates) of double moves that may pay, best first."""
+def _exits(placing, usable):
+    """Return what each user on a server loses least by leaving it, without the curvature there, and where it goes."""
     users, nodes = placing.cost.shape
-    leave, exit_to = np.full(users, INFINITE), np.zeros(users, np.int64)
+    leave, target = np.full(users, INFINITE), np.zeros(users, np.int64)
     for k in range(users):
         if placing.node[k] <= 0:
             continue
@@ -246,7 +258,24 @@ def chains(placing, usable, room):
             if j != placing.node[k] and usable[k, j] and placing.cost[k, j] < INFINITE:
                 new_cost, bend = _pay(placing, k, j)
                 if new_cost - cost + _CURVATURE * bend < leave[k]:
-                    leave[k], exit_to[k] = new_cost - cost + _CURVATURE * bend, j
+                    leave[k], target[k] = new_cost - cost + _CURVATURE * bend, j
+    return leave, target
+
+
+@njit(cache=True)
+def _bend_between(placing, n, k, place):
+    """Return the estimated second-order cost on a server where n comes and k goes, or the reverse."""
+    total = 0.0
+    for p in range(3):
+        total += (placing.pull[n, place - 1, p] - placing.pull[k, place - 1, p]) ** 2
+    return _CURVATURE * total
+
+
+@njit(cache=True)
+def chains(placing, usable, room):
+    """Return (first user, second user, target of the second) of double moves that may pay, best first."""
+    users = placing.cost.shape[0]
+    leave, exit_to = _exits(placing, usable)
     first, second = np.empty(room, np.int64), np.empty(room, np.int64)
     where, worth = np.empty(room, np.int64), np.empty(room)
     count = 0
@@ -257,21 +286,56 @@ def chains(placing, usable, room):
             there = placing.node[k]
             if there <= 0 or there == here or not usable[n, there] or count >= room:
                 continue
-            gain = placing.cost[n, there] - cost
-            for p in range(3):
-                gain += _CURVATURE * (placing.pull[n, there - 1, p] - placing.pull[k, there - 1, p]) ** 2
+            gain = placing.cost[n, there] - cost + _bend_between(placing, n, k, there)
             estimate, target = gain + _CURVATURE * bend + leave[k], exit_to[k]
             if here > 0 and usable[k, here]:
-                swap = gain + placing.cost[k, here] - placing.cost[k, there]
-                for p in range(3):
-                    swap += _CURVATURE * (placing.pull[n, here - 1, p] - placing.pull[k, here - 1, p]) ** 2
+                swap = gain + placing.cost[k, here] - placing.cost[k, there] + _bend_between(placing, n, k, here)
                 if swap < estimate:
                     estimate, target = swap, here
             if estimate < -_GAIN:
                 first[count], second[count], where[count], worth[count] = n, k, target, estimate
                 count += 1
     order = np.argsort(worth[:count])
-    return first[:count][order], second[:count][order], where[:count][order], worth[:count][order]
+    return first[:count][order], second[:count][order], where[:count][order]
+
+
+@njit(cache=True)
+def _relocate_all(tables, placing, usable, tried, effort):
+    """Make every single move that pays; return whether one did."""
+    one, target, moved = np.empty(1, np.int64), np.empty(1, np.int64), False
+    seen = placing.version.copy()
+    who, where = relocations(placing, usable, tried)
+    for i in range(who.shape[0]):
+        here, there = placing.node[who[i]], where[i]
+        if not (_same(placing, seen, here) and _same(placing, seen, there)):
+            tried[who[i], there] = -1
+        elif placing.spent[0] < effort:
+            one[0], target[0] = who[i], there
+            moved |= attempt(tables, placing, usable, one, target, _GAIN) > 0.0
+    return moved
+
+
+@njit(cache=True)
+def _chain_all(tables, placing, usable, failed, effort):
+    """Make every double move that pays; return whether one did."""
+    users, nodes = placing.cost.shape
+    two, target, moved = np.empty(2, np.int64), np.empty(2, np.int64), False
+    seen = placing.version.copy()
+    first, second, last = chains(placing, usable, 40 * users)
+    for i in range(first.shape[0]):
+        here, there = placing.node[first[i]], placing.node[second[i]]
+        if not (_same(placing, seen, here) and _same(placing, seen, there) and _same(placing, seen, last[i])):
+            continue
+        key = (first[i] * users + second[i]) * nodes + last[i]
+        stamp = _stamp(placing, here, there) + (placing.version[last[i] - 1] << 40 if last[i] > 0 else 0)
+        if (key in failed and failed[key] == stamp) or placing.spent[0] >= effort:
+            continue
+        two[0], two[1], target[0], target[1] = first[i], second[i], there, last[i]
+        if attempt(tables, placing, usable, two, target, _GAIN) > 0.0:
+            moved = True
+        else:
+            failed[key] = stamp
+    return moved
 
 
 @njit(cache=True)
@@ -280,43 +344,9 @@ def improve(tables, placing, usable, effort):
     users, servers = tables.pair.shape[0], tables.pair.shape[1]
     tried = np.full((users, servers + 1), -1, dtype=np.int64)
     failed = {np.int64(0): np.int64(0)}
-    one, two = np.empty(1, np.int64), np.empty(2, np.int64)
-    one_to, two_to = np.empty(1, np.int64), np.empty(2, np.int64)
-    while True:
-        moved = False
-        seen = placing.version.copy()
-        who, where, _ = relocations(placing, usable, tried)
-        for i in range(who.shape[0]):
-            here, there = placing.node[who[i]], where[i]
-            if (here > 0 and placing.version[here - 1] != seen[here - 1]) or (
-                there > 0 and placing.version[there - 1] != seen[there - 1]
-            ):
-                tried[who[i], there] = -1
-                continue
-            if placing.spent[0] >= effort:
-                return False
-            one[0], one_to[0] = who[i], there
-            moved |= attempt(tables, placing, usable, one, one_to, _GAIN) > 0.0
-        if moved:
+    while placing.spent[0] < effort:
+        if _relocate_all(tables, placing, usable, tried, effort):
             continue
-        first, second, target, _ = chains(placing, usable, 40 * users)
-        for i in range(first.shape[0]):
-            here, there, last = placing.node[first[i]], placing.node[second[i]], target[i]
-            stale = placing.version[there - 1] != seen[there - 1]
-            stale |= here > 0 and placing.version[here - 1] != seen[here - 1]
-            stale |= last > 0 and placing.version[last - 1] != seen[last - 1]
-            key = (first[i] * users + second[i]) * (servers + 1) + last
-            stamp = placing.version[there - 1]
-            stamp += placing.version[here - 1] << 20 if here > 0 else 0
-            stamp += placing.version[last - 1] << 40 if last > 0 else 0
-            if stale or (key in failed and failed[key] == stamp):
-                continue
-            if placing.spent[0] >= effort:
-                return False
-            two[0], two[1], two_to[0], two_to[1] = first[i], second[i], there, last
-            if attempt(tables, placing, usable, two, two_to, _GAIN) > 0.0:
-                moved = True
-            else:
-                failed[key] = stamp
-        if not moved:
+        if not _chain_all(tables, placing, usable, failed, effort):
             return True
+    return False

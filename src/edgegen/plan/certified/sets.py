@@ -14,6 +14,7 @@ from edgegen.plan.certified.prices import best_step
 from edgegen.plan.certified.response import INFINITE, respond
 
 FILLED = 1e-10  # relative error of the capacities at which Newton's method stops
+NEARLY_FILLED = 1e-9  # the error that is accepted when it cannot get there
 NO_CAP = (INFINITE, INFINITE, INFINITE)
 
 
@@ -99,37 +100,45 @@ def fixed_steps(tables, m, members, steps, price, shares):
         for k in range(3):
             shares[0, k] = capacity[k]
         return _cost(tables, m, members, steps, shares)
-    worst = 1e-6
-    for i in range(count):
-        worst += tables.base[members[i], m, steps[i]] + tables.limits[members[i]]
-    starts, off, matrix = np.zeros(count), np.empty(3), np.empty((3, 3))
-    trial, merit, scale, step = price.copy(), -INFINITE, 1.0, np.zeros(3)
-    for _ in range(100):
-        dual = _answers(tables, m, members, steps, trial, shares, starts, off, matrix)
-        if dual > worst:
-            price[:] = trial
-            return INFINITE
-        error = max(abs(off[0]), abs(off[1]), abs(off[2]))
-        if error < FILLED:
-            break
-        if dual < merit - 1e-12 * abs(merit) and scale > 0.02:
-            scale *= 0.5
-        else:
-            merit, scale = dual, 1.0
-            price[:] = trial
-            for k in range(3):
-                step[k] = -off[k]
-            _solve3(matrix, step)
-        for k in range(3):
-            trial[k] = price[k] * math.exp(scale * min(max(step[k], -3.0), 3.0))
-    if error > 1e-9:
+    off = np.empty(3)
+    if not _fill(tables, m, members, steps, price, shares, off):
         return INFINITE
-    price[:] = trial
     for k in range(3):
         ratio = math.exp(-off[k])
         for i in range(count):
             shares[i, k] *= ratio
     return _cost(tables, m, members, steps, shares)
+
+
+@njit(cache=True)
+def _fill(tables, m, members, steps, price, shares, off):
+    """Set the prices at which the responses fill the capacities; False where none keep the limits.
+
+    The dual value only rises with exact Newton steps; a step that lowers it is halved. Above what all users together
+    may cost within their limits, it proves that these steps cannot be kept.
+    """
+    worst = 1e-6
+    for i in range(members.shape[0]):
+        worst += tables.base[members[i], m, steps[i]] + tables.limits[members[i]]
+    starts, matrix = np.zeros(members.shape[0]), np.empty((3, 3))
+    trial, merit, scale, step = price.copy(), -INFINITE, 1.0, np.zeros(3)
+    error = INFINITE
+    for _ in range(100):
+        dual = _answers(tables, m, members, steps, trial, shares, starts, off, matrix)
+        error = np.abs(off).max()
+        if dual > worst or error < FILLED:
+            price[:] = trial
+            return dual <= worst
+        if dual < merit - 1e-12 * abs(merit) and scale > 0.02:
+            scale *= 0.5
+        else:
+            merit, scale = dual, 1.0
+            price[:] = trial
+            step[:] = -off
+            _solve3(matrix, step)
+        for k in range(3):
+            trial[k] = price[k] * math.exp(scale * min(max(step[k], -3.0), 3.0))
+    return error < NEARLY_FILLED
 
 
 @njit(cache=True)

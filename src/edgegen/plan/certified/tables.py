@@ -17,7 +17,9 @@ UNLIMITED = 1e9
 class Tables(NamedTuple):
     """What the kernels read. Sizes: N users, M servers, S steps."""
 
-    pair: np.ndarray  # float[N, M, 8]: price of a second, of a second of sending, sizes in nats, snr, least uplink, left
+    pair: (
+        np.ndarray
+    )  # float[N, M, 8]: price of a second, of a second of sending, sizes in nats, snr, least uplink, left
     base: np.ndarray  # float[N, M, S]: cost that no share changes; inf for steps that the pair cannot keep even alone
     cycles: np.ndarray  # float[N, M, S]
     root: np.ndarray  # float[N, M, S]: square root of the cycles
