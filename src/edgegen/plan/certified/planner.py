@@ -74,7 +74,7 @@ def plan(
     hopeless = _hopeless(instance, local, table)
     bound, best_price, _ = ascend(table, start, usable, work, HEATS, TURNS, hopeless)
     if bound >= hopeless:
-        return _nothing(instance, np.inf, best_price, 0)
+        return nothing(instance, np.inf, best_price, 0)
     placing = blank_placing(instance.users, instance.servers)
     start_from(table, best_price, usable, usable, placing)
     improve(table, placing, usable, 50_000 + 20 * instance.users)
@@ -106,15 +106,19 @@ def _hopeless(instance: Instance, local: Local, table: Tables) -> float:
 
 def _result(instance: Instance, local: Local, tree: Tree, price: np.ndarray) -> CertifiedPlan:
     if tree.best is None:
-        return _nothing(instance, tree.bound, price, tree.branches)
+        return nothing(instance, tree.bound, price, tree.branches)
     slack = _ROUNDING * max(1.0, abs(tree.bound)) + LEAST_TIME_PRICE * _time_in_scales(instance)
-    columns = _columns(instance, local, tree.best)
     objective = tree.best.cost
     bound = min(tree.bound, objective) - slack
     done = objective - bound <= OPTIMAL_GAP * abs(objective)
     status = Status.OPTIMAL if done else Status.FEASIBLE
     return CertifiedPlan(
-        **columns, objective=objective, bound=bound, status=status, branches=tree.branches, price=price
+        **columns(instance, local, tree.best),
+        objective=objective,
+        bound=bound,
+        status=status,
+        branches=tree.branches,
+        price=price,
     )
 
 
@@ -124,7 +128,8 @@ def _time_in_scales(instance: Instance) -> float:
     return float((limit / instance.time_scale_s)[free].sum())
 
 
-def _columns(instance: Instance, local: Local, best: Assignment) -> dict[str, np.ndarray]:
+def columns(instance: Instance, local: Local, best: Assignment) -> dict[str, np.ndarray]:
+    """Return the per-user columns of a plan."""
     alone = best.node == LOCAL
     node = np.where(alone, local.node, best.node)
     step = np.where(alone, local.step, best.step)
@@ -142,15 +147,16 @@ def _columns(instance: Instance, local: Local, best: Assignment) -> dict[str, np
 def _without_servers(instance: Instance, local: Local) -> CertifiedPlan:
     price = np.zeros((instance.servers, 3))
     if np.isinf(local.cost).any():
-        return _nothing(instance, np.inf, price, 0)
+        return nothing(instance, np.inf, price, 0)
     zeros, cost = np.zeros(instance.users, dtype=np.int64), float(local.cost.sum())
     best = Assignment(cost, zeros, zeros, np.zeros((instance.users, 3)))
     return CertifiedPlan(
-        **_columns(instance, local, best), objective=cost, bound=cost, status=Status.OPTIMAL, branches=0, price=price
+        **columns(instance, local, best), objective=cost, bound=cost, status=Status.OPTIMAL, branches=0, price=price
     )
 
 
-def _nothing(instance: Instance, bound: float, price: np.ndarray, branches: int) -> CertifiedPlan:
+def nothing(instance: Instance, bound: float, price: np.ndarray, branches: int) -> CertifiedPlan:
+    """Return the answer for an instance without a plan."""
     zeros = np.zeros(instance.users)
     return CertifiedPlan(
         node=np.full(instance.users, REFUSED),

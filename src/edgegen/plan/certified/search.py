@@ -111,7 +111,9 @@ def _solve(tables, placing, node, m):
     for i in range(members.shape[0]):
         steps[i] = placing.step[members[i]] if placing.node[members[i]] == m + 1 else -1
     placing.spent[0] += 1
-    value = solve_set(tables, m, members, steps, price, shares, STEP_TRIES)[0]
+    value = solve_set(tables, m, members, steps, price, shares, np.int64(STEP_TRIES))[
+        0
+    ]  # a literal would compile again
     return value, members, steps, price, shares
 
 
@@ -138,7 +140,7 @@ def attempt(tables, placing, usable, movers, targets, least):
             if place > 0:
                 touched[place] = True
         node[n] = new
-    solved = [_solve(tables, placing, node, 0) for _ in range(0)]
+    solved = []
     for m in range(placing.value.shape[0]):
         if touched[m + 1]:
             found = _solve(tables, placing, node, m)

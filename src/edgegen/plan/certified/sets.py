@@ -15,7 +15,6 @@ from edgegen.plan.certified.response import INFINITE, respond
 
 FILLED = 1e-10  # relative error of the capacities at which Newton's method stops
 NEARLY_FILLED = 1e-9  # the error that is accepted when it cannot get there
-NO_CAP = (INFINITE, INFINITE, INFINITE)
 
 
 @njit(cache=True)
@@ -46,12 +45,12 @@ def _solve3(a, b):
 @njit(cache=True)
 def _answers(tables, m, members, steps, price, shares, starts, off, matrix):
     """Fill shares, the logarithmic misfit of the capacities and its Jacobian; return the dual value."""
-    dual = 0.0
+    dual, free = 0.0, np.full(3, INFINITE)
     used = np.zeros(3)
     matrix[:] = 0.0
     for i in range(members.shape[0]):
         n, s = members[i], steps[i]
-        found = respond(tables.pair[n, m], tables.cycles[n, m, s], tables.base[n, m, s], price, NO_CAP, starts[i])
+        found = respond(tables.pair[n, m], tables.cycles[n, m, s], tables.base[n, m, s], price, free, starts[i])
         dual += found[0]
         starts[i] = found[1]
         for k in range(3):

@@ -10,7 +10,7 @@ from numba import njit
 from edgegen.plan.certified.prices import ascend, blank_work
 from edgegen.plan.certified.response import INFINITE, respond
 from edgegen.plan.certified.sets import fixed_steps, solve_set
-from edgegen.plan.certified.tables import Tables
+from edgegen.plan.certified.tables import Tables, contiguous
 
 HEATS = np.array([1e-2, 1e-3, 1e-4, 1e-5])
 MOST_CHOICES = 20_000
@@ -72,7 +72,7 @@ def exact_set(tables: Tables, m: int, members: np.ndarray) -> tuple[float, float
     steps, shares = np.full(count, -1), np.zeros((count, 3))
     if count == 0:
         return 0.0, 0.0, steps, shares
-    rows = Tables(
+    rows = contiguous(
         tables.pair[members][:, [m]],
         tables.base[members][:, [m]],
         tables.cycles[members][:, [m]],
@@ -82,7 +82,7 @@ def exact_set(tables: Tables, m: int, members: np.ndarray) -> tuple[float, float
         tables.capacity[[m]],
     )
     worst = float((np.where(np.isfinite(rows.base), rows.base, -1).max(axis=(1, 2)) + rows.limits).sum()) + 1e-6
-    price = (tables.capacity[m] ** -1.0 * 0.1 * count)[None]
+    price = np.array([0.1 * count / tables.capacity[m]])
     usable = np.tile([False, True], (count, 1))
     bound, best_price, _ = ascend(rows, price, usable, blank_work(count, 1), HEATS, 20, worst)
     if bound > worst:

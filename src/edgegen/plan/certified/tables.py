@@ -10,6 +10,9 @@ from edgegen.plan.certified.instance import LOCAL, REFUSED, Instance
 LEAST_TIME_PRICE = 1e-10
 """Floor of the price of a second times its scale: a plan must not idle when time has no weight. Bounds allow for it."""
 
+LEAST_SNR_HZ = 1e-6
+"""Stands for zero in the tables of pairs that are ruled out, so that no kernel divides by zero."""
+
 UNLIMITED = 1e9
 """What a user may cost when no limit bounds its time or energy."""
 
@@ -81,17 +84,23 @@ def tables(instance: Instance, local: Local) -> Tables:
         send_s = np.where(instance.send_power_w > 0, instance.energy_j / instance.send_power_w, np.inf)
     pair[..., 6] = least_band(pair[..., 2], pair[..., 4], send_s[:, None], capacity[:, 1])
     pair[..., 7] = instance.deadline_s[:, None] - instance.fixed_s[:, 1:]
-    cycles = np.ascontiguousarray(instance.cycles[:, 1:])
+    cycles = instance.cycles[:, 1:]
     fastest = _transfer_s(pair[..., 2], pair[..., 4], capacity[:, 1]) + _transfer_s(
         pair[..., 3], pair[..., 5], capacity[:, 2]
     )
     possible = instance.allowed[:, 1:] & (pair[..., 6] <= capacity[:, 1])[..., None]
     possible &= fastest[..., None] + cycles / capacity[:, 0, None] <= pair[..., 7, None]
     possible &= np.isfinite(fastest + instance.fixed_s[:, 1:])[..., None]
+    pair[..., 4:6] = np.maximum(pair[..., 4:6], LEAST_SNR_HZ)
     with np.errstate(invalid="ignore"):
         waiting = (instance.weights[:, 1] / instance.time_scale_s)[:, None, None] * instance.fixed_s[:, 1:, None]
     base = np.where(possible, instance.weights[:, 0, None, None] * instance.error[:, 1:] + waiting, np.inf)
-    return Tables(pair, base, cycles, np.sqrt(cycles), local.cost, _limits(instance), capacity)
+    return contiguous(pair, base, cycles, np.sqrt(cycles), local.cost, _limits(instance), capacity)
+
+
+def contiguous(*arrays: np.ndarray) -> Tables:
+    """Return tables of one memory layout, because another layout would compile every kernel again."""
+    return Tables(*(np.array(array, dtype=np.float64, order="C") for array in arrays))
 
 
 def _limits(instance: Instance) -> np.ndarray:
