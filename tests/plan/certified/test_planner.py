@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from edgegen.core.errors import InputError
+from edgegen.plan.certified.alternating import alternating
 from edgegen.plan.certified.baselines import BASELINES, fixed_assignment
 from edgegen.plan.certified.checker import check
 from edgegen.plan.certified.draw import FAMILIES, draw, golden
@@ -40,7 +41,7 @@ def test_bound_exact_plan_and_baselines_are_in_order(seed, family):
         assert check(instance, one).broken == ()
     assert check(instance, best).broken == ()
     assert found.objective <= best.objective * 1.001
-    for name, rule in BASELINES.items():
+    for name, rule in {**BASELINES, "alternating": alternating}.items():
         other = rule(instance, np.random.default_rng(seed))
         assert found.objective <= other.objective * (1 + 1e-9), name
         if np.isfinite(other.objective):
@@ -177,6 +178,18 @@ def test_the_same_instance_gives_the_same_plan():
     first, again = (plan(draw(9, users=15, servers=3)) for _ in range(2))
     np.testing.assert_array_equal(first.clock_hz, again.clock_hz)
     assert first.objective == again.objective
+
+
+def test_alternating_is_better_than_its_start_and_does_not_reach_the_planner():
+    gains, misses = [], []
+    for seed in range(12):
+        instance = draw(seed, users=8, servers=3)
+        start = fixed_assignment(instance, np.zeros(8, dtype=int)).objective
+        reached = alternating(instance, np.random.default_rng(seed)).objective
+        gains.append(start - reached)
+        misses.append(reached / plan(instance).objective - 1)
+    assert min(gains) >= -1e-9
+    assert np.mean(misses) > 1e-3
 
 
 def test_a_given_assignment_is_valued_exactly():

@@ -17,6 +17,7 @@ from edgegen.plan.certified.search import blank_placing, improve, total_cost
 from edgegen.plan.certified.tables import LEAST_TIME_PRICE, Local, Tables, local_options, tables
 
 HEATS = 0.03 * 0.3 ** np.arange(7)
+WARM = 2  # given prices are good enough to leave out the first temperatures
 TURNS = 10
 GOAL = 1e-3
 BRANCHES = 400
@@ -72,7 +73,8 @@ def plan(
     usable = np.ones((instance.users, instance.servers + 1), dtype=bool)
     work = blank_work(instance.users, instance.servers)
     hopeless = _hopeless(instance, local, table)
-    bound, best_price, _ = ascend(table, start, usable, work, HEATS, TURNS, hopeless)
+    heats = HEATS if price is None else HEATS[WARM:]
+    bound, best_price, _ = ascend(table, start, usable, work, heats, TURNS, hopeless)
     if bound >= hopeless:
         return nothing(instance, np.inf, best_price, 0)
     placing = blank_placing(instance.users, instance.servers)

@@ -16,6 +16,9 @@ from edgegen.plan.certified.response import INFINITE, band, respond
 MIX_LEAST = 1e-7  # nodes with a smaller part in a user's mix are left out of the curvature
 
 
+MOST_PARTS = 6.0  # more users rarely share a server well; prices far too high make every deadline bind
+
+
 class Work(NamedTuple):
     """The responses of all users at some prices; `evaluate` fills it."""
 
@@ -34,11 +37,11 @@ def blank_work(users: int, servers: int) -> Work:
 
 
 def first_prices(tables) -> np.ndarray:
-    """Return prices float[M, 3] at which an average user takes its part when users spread evenly over all nodes."""
+    """Return prices float[M, 3] at which an average user takes an even part of a server, `1 / MOST_PARTS` at least."""
     users, servers, _ = tables.pair.shape
     if users == 0:
         return np.ones((servers, 3))
-    parts = max(2.0, users / (servers + 1))
+    parts = min(max(2.0, users / (servers + 1)), MOST_PARTS)
     pair, share = tables.pair, tables.capacity / parts
     price = np.empty((servers, 3))
     price[:, 0] = (pair[..., 0] * np.median(tables.cycles, axis=2)).mean(axis=0) / share[:, 0] ** 2
@@ -186,6 +189,7 @@ def ascend(tables, price, usable, work, heats, turns, target):
     """Raise the bound from `price` in place; return (best bound, its prices, evaluations). Stops above `target`."""
     servers = price.shape[0]
     best, best_price, spent = -INFINITE, price.copy(), 0
+    enough = 0.02 * max(1.0, work.cost.shape[0] / 10)  # the smoothing itself costs about this much per user
     for heat in heats:
         worth, gradient, curvature = -INFINITE, np.zeros(3 * servers), np.zeros((3 * servers, 3 * servers))
         damping, tried = 1e-3, price.copy()
@@ -203,7 +207,7 @@ def ascend(tables, price, usable, work, heats, turns, target):
                 worth, gradient, curvature = value, new_gradient, new_curvature
                 price[:] = tried
                 damping = max(damping * 0.2, 1e-6)
-                if turn > 0 and gain < 0.02 * heat:
+                if turn > 0 and gain < enough * heat:
                     break
             else:
                 damping = max(damping * 8, 1e-2)
