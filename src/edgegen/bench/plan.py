@@ -13,7 +13,7 @@ from edgegen.core.result import Bar
 NAME = "plan"
 SUMMARY = "the certified planner: golden values, gap to the proven optimum, certified gap and milliseconds by size"
 GOLDEN_OPTIMUM, GOLDEN_TOLERANCE = 0.590842, 1e-4
-SMALL = 200
+SMALL, SMALL_SERVERS = 200, 3
 MEAN_GAP, WORST_GAP = 0.05, 0.5  # percent, to the proven optimum
 SIZES, SERVERS, DRAWS = (20, 50, 100, 200), 5, 10
 MEAN_CERTIFIED, WORST_CERTIFIED = 0.5, 2.0  # percent
@@ -49,7 +49,7 @@ def small_bars() -> list[Bar]:
 
     gaps, missed, broken, unproven, times = [], 0, 0, 0, []
     for seed in range(SMALL):
-        instance = draw(seed, users=3 + seed % 6, servers=3, family=FAMILIES[seed % 3])
+        instance = draw(seed, users=3 + seed % 6, servers=SMALL_SERVERS, family=FAMILIES[seed % 3])
         began_s = time.process_time()
         found = plan(instance)
         times.append(time.process_time() - began_s)
@@ -60,11 +60,13 @@ def small_bars() -> list[Bar]:
         missed += not np.isfinite(found.objective)
         broken += not (check(instance, found).holds and check(instance, best).holds)
         gaps.append(100 * (found.objective - best.objective) / best.objective)
-    label, low_high = f"N = 3 to 8, M = {SERVERS - 2}", _mean_interval(gaps)
-    count = len(gaps)
+    label, count = f"N = 3 to 8, M = {SMALL_SERVERS}", len(gaps)
+    low, high = _mean_interval(gaps)
     return [
-        Bar.at_most(f"{label}: mean gap to the optimum", np.mean(gaps), MEAN_GAP, unit="%", n=count, **low_high),
-        Bar.at_most(f"{label}: worst gap to the optimum", np.max(gaps), WORST_GAP, unit="%", n=count),
+        Bar.at_most(
+            f"{label}: mean gap to the optimum", float(np.mean(gaps)), MEAN_GAP, unit="%", n=count, low=low, high=high
+        ),
+        Bar.at_most(f"{label}: worst gap to the optimum", float(np.max(gaps)), WORST_GAP, unit="%", n=count),
         Bar.at_most(f"{label}: no plan where there is one", missed, 0, n=count),
         Bar.at_most(f"{label}: plans that the checker refuses", broken, 0, n=2 * count),
         Bar.at_most(f"{label}: optima without proof", unproven, 0, n=SMALL),
@@ -79,16 +81,16 @@ def certified_bars(users: int) -> list[Bar]:
     bars = []
     for family in FAMILIES:
         gaps, times = _gaps_and_times(range(DRAWS), users, SERVERS, family)
-        label, interval = f"N = {users}, M = {SERVERS}, {family}", _mean_interval(gaps)
-        shared = {"unit": "%", "n": len(gaps)}
+        mean, worst, count = float(np.mean(gaps)), float(np.max(gaps)), len(gaps)
+        low, high = _mean_interval(gaps)
+        label = f"N = {users}, M = {SERVERS}, {family}"
+        names = (f"{label}: mean certified gap", f"{label}: worst certified gap")
         if family == "default":
-            bars.append(
-                Bar.at_most(f"{label}: mean certified gap", np.mean(gaps), MEAN_CERTIFIED, **shared, **interval)
-            )
-            bars.append(Bar.at_most(f"{label}: worst certified gap", np.max(gaps), WORST_CERTIFIED, **shared))
+            bars.append(Bar.at_most(names[0], mean, MEAN_CERTIFIED, unit="%", n=count, low=low, high=high))
+            bars.append(Bar.at_most(names[1], worst, WORST_CERTIFIED, unit="%", n=count))
         else:
-            bars.append(Bar.report(f"{label}: mean certified gap", np.mean(gaps), **shared, **interval))
-            bars.append(Bar.report(f"{label}: worst certified gap", np.max(gaps), **shared))
+            bars.append(Bar.report(names[0], mean, unit="%", n=count, low=low, high=high))
+            bars.append(Bar.report(names[1], worst, unit="%", n=count))
         goal = PLAN_MS_AT_50 if (users, family) == (50, "default") else None
         bars.append(_median(f"{label}: a plan takes", times, goal))
     return bars
@@ -100,8 +102,8 @@ def large_bars() -> list[Bar]:
     gaps, times = _gaps_and_times(range(3), users, servers, "default")
     label = f"N = {users}, M = {servers}"
     return [
-        Bar.at_most(f"{label}: worst certified gap", np.max(gaps), LARGE_GAP, unit="%", n=len(gaps)),
-        Bar.at_most(f"{label}: a plan takes at most", np.max(times) / 1e3, LARGE_S, unit="s", n=len(times)),
+        Bar.at_most(f"{label}: worst certified gap", float(np.max(gaps)), LARGE_GAP, unit="%", n=len(gaps)),
+        Bar.at_most(f"{label}: a plan takes at most", float(np.max(times)) / 1e3, LARGE_S, unit="s", n=len(times)),
     ]
 
 
@@ -121,15 +123,15 @@ def _gaps_and_times(seeds, users: int, servers: int, family: str) -> tuple[list[
     return gaps, np.array(times)
 
 
-def _mean_interval(values) -> dict[str, float]:
+def _mean_interval(values: list[float]) -> tuple[float, float]:
     """Return the 95 % interval of a mean (normal approximation)."""
     half = 1.96 * float(np.std(values, ddof=1)) / np.sqrt(len(values))
-    return {"low": float(np.mean(values)) - half, "high": float(np.mean(values)) + half}
+    return float(np.mean(values)) - half, float(np.mean(values)) + half
 
 
 def _median(label: str, times_ms: np.ndarray, goal: float | None = None) -> Bar:
-    low, high = np.percentile(times_ms, [2.5, 97.5])
-    shared = {"unit": "ms", "n": len(times_ms), "low": float(low), "high": float(high)}
-    label = f"{label} (median; the range holds 95 % of them)"
-    middle = float(np.median(times_ms))
-    return Bar.report(label, middle, **shared) if goal is None else Bar.at_most(label, middle, goal, **shared)
+    low, high = (float(value) for value in np.percentile(times_ms, [2.5, 97.5]))
+    label, middle = f"{label} (median; the range holds 95 % of them)", float(np.median(times_ms))
+    if goal is None:
+        return Bar.report(label, middle, unit="ms", n=len(times_ms), low=low, high=high)
+    return Bar.at_most(label, middle, goal, unit="ms", n=len(times_ms), low=low, high=high)

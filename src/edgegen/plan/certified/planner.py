@@ -20,7 +20,7 @@ HEATS = 0.03 * 0.3 ** np.arange(7)
 WARM = 2  # given prices are good enough to leave out the first temperatures
 TURNS = 10
 GOAL = 1e-3
-BRANCHES = 400
+BRANCHES, FEW_USERS = 400, 12  # with more users the first gap is small and a branch is slow: none unless asked for
 OPTIMAL_GAP = 1e-6
 _ROUNDING = 1e-9  # relative: what sums and root searches may add to a bound
 
@@ -58,13 +58,15 @@ class CertifiedPlan:
 
 
 def plan(
-    instance: Instance, *, goal: float = GOAL, branches: int = BRANCHES, price: np.ndarray | None = None
+    instance: Instance, *, goal: float = GOAL, branches: int | None = None, price: np.ndarray | None = None
 ) -> CertifiedPlan:
     """Return a plan and its certificate.
 
-    goal: the relative gap at which to stop. branches: how many branches may be opened to get there. price: prices of an
-    earlier plan for a similar instance.
+    goal: the relative gap at which to stop. branches: how many branches may be opened to get there (by default `BRANCHES`
+    for up to `FEW_USERS` users, none for more). price: prices of an earlier plan for a similar instance.
     """
+    if branches is None:
+        branches = BRANCHES if instance.users <= FEW_USERS else 0
     local = local_options(instance)
     table = tables(instance, local)
     if instance.users == 0 or instance.servers == 0:
