@@ -129,7 +129,7 @@ def test_modules_and_functions_keep_to_the_caps(path):
 # Imported under another name than the one to install.
 DISTRIBUTIONS = {"PIL": "pillow"}
 # Declared, though no module imports them, and why.
-NEEDED_UNSEEN = {"onnxscript": "torch's exporter imports it"}
+NEEDED_UNSEEN = {"httptools": "uvicorn is told to read HTTP with it", "onnxscript": "torch's exporter imports it"}
 # Imported though not declared, and who brings them.
 BROUGHT_ALONG = {"starlette": "fastapi", "jaxlib": "jax", "click": "typer", "pydantic-core": "pydantic"}
 TRAIN_ROOMS = ("train",)

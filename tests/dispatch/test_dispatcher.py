@@ -27,6 +27,7 @@ from edgegen.dispatch.messages import (
     Start,
     Tick,
 )
+from edgegen.dispatch.waiting import LEAST_REACH, PATIENCE
 
 
 def always(node: int, model: int, steps: int) -> HostPolicy:
@@ -258,6 +259,89 @@ def test_progress_shortens_what_a_node_has_promised():
     assert after["running"] == [{"id": "r0", "model": "large", "step": 12, "steps": 16}]
 
 
+def counted(policy: HostPolicy, seen: list[int]) -> HostPolicy:
+    """The same policy, noting how many requests it is asked about."""
+
+    def decide(state, key):
+        seen.append(int(state.tasks.live.sum()))
+        return policy.decide(state, key=key)
+
+    return HostPolicy(decide)
+
+
+def test_while_no_node_has_room_nobody_is_planned_but_who_comes_is_still_judged_by_all_that_waits():
+    seen: list[int] = []
+    made = dispatcher(counted(always(2, 1, 16), seen), ahead=0)
+    for number in range(3):  # 0.18 s of work each, and 0.16 s on the way
+        assert len(starts(made.handle(Arrived(request(number, nodes=("cloud",), steps=16)), 0.0))) == (number == 0)
+    assert seen == [1]
+    in_time = request(10, nodes=("cloud",), steps=16, deadline_s=1.0)
+    assert made.handle(Arrived(in_time), 0.0) == []  # only what is at least as urgent counts: r0
+    assert made.handle(Arrived(request(11, nodes=("cloud",), steps=16, deadline_s=1.1)), 0.0) == []  # and r10
+    refusal = only(made.handle(Arrived(request(12, nodes=("cloud",), steps=16, deadline_s=0.6)), 0.0))
+    assert refusal.code == "infeasible"
+    assert seen == [1]
+
+
+def test_whoever_is_not_planned_is_still_given_up_in_time():
+    made = dispatcher(always(2, 1, 16), ahead=0)
+    made.handle(Arrived(request(0, nodes=("cloud",))), 0.0)
+    made.handle(Arrived(request(1, nodes=("cloud",), steps=16, deadline_s=1.0)), 0.0)
+    gone = {}
+    for now_s in np.arange(0.1, 1.2, 0.1):
+        for command in made.handle(Tick(), float(now_s)):
+            gone[command.id] = float(now_s)
+    assert list(gone) == ["r1"]
+    assert 0.4 < gone["r1"] < 1.0
+
+
+def test_a_plan_is_about_the_most_urgent_and_the_others_keep_waiting():
+    seen: list[int] = []
+    made = dispatcher(counted(always(2, 1, 16), seen), ahead=0)
+    for number in range(30):
+        made.handle(Arrived(request(number, deadline_s=100.0 - number)), 0.0)
+    assert max(seen) <= LEAST_REACH
+    assert len(made.waiting) == 29
+    assert only(starts(made.handle(Progressed("r0", 16, 16), 0.3))).id == "r29"
+
+
+def test_the_end_of_a_transfer_that_held_nobody_back_is_no_reason_for_a_plan():
+    seen: list[int] = []
+    made = dispatcher(counted(always(2, 1, 16), seen), ahead=0)
+    for number in range(3):
+        made.handle(Arrived(request(number)), 0.0)
+    made.handle(Progressed("r0", 16, 16), 0.3)
+    asked = len(seen)
+    made.handle(Finished("r0", Split()), 0.4)
+    assert len(seen) == asked
+
+
+def test_nobody_is_overtaken_for_ever_while_its_plan_waits_for_a_node_that_is_late():
+    def patient_with_the_first(state, key):
+        """The most urgent is to wait for the cloud, everybody else goes to the edge."""
+        found = always(1, 1, 1).decide(state, key=key)
+        node, steps = found.node.copy(), found.steps.copy()
+        first = int(np.argmin(np.where(state.tasks.live, state.tasks.deadline_s - state.tasks.age_s, np.inf)))
+        node[first], steps[first] = 2, 16
+        return found.replace(node=node, steps=steps)
+
+    made = dispatcher(HostPolicy(patient_with_the_first), ahead=0)
+    assert only(made.handle(Arrived(request(0, deadline_s=60.0)), 0.0)).node == "cloud"  # and it never ends
+    assert made.handle(Arrived(request(1, at_s=0.1, deadline_s=60.0)), 0.1) == []
+    others, now_s = [], 0.2
+    while "r1" in made.waiting and now_s < 60.0:
+        number = 2 + len(others)
+        commands = made.handle(Arrived(request(number, at_s=now_s, deadline_s=60.0)), now_s)
+        for start in starts(commands):
+            if start.id != "r1":
+                others.append(start.id)
+            commands += run_through(made, start, now_s + 0.01)
+        now_s += 2.0
+    assert now_s < 60.0, f"r1 still waits after {len(others)} others were started"
+    assert len(others) <= PATIENCE + 1
+    assert made.books.nodes["cloud"].runs.keys() == {"r0"}
+
+
 # ------------------------------------------------------------------------------------------------- failures and leaving
 
 
@@ -377,6 +461,23 @@ def test_a_policy_may_hold_a_request_only_for_a_while():
     assert made.handle(Arrived(request(1)), 0.0) == []
     assert made.handle(Tick(), HOLD_LIMIT_S / 2) == []
     assert "left it waiting" in only(made.handle(Tick(), HOLD_LIMIT_S + 0.1)).reason
+
+
+def test_a_request_that_is_held_is_decided_again_at_the_next_event():
+    seen: list[int] = []
+
+    def hold(state, key):
+        del key
+        return Decision.hold(state)
+
+    made = dispatcher(counted(HostPolicy(hold), seen))
+    for number in range(2):
+        made.handle(Arrived(request(number)), 0.0)
+    asked = len(seen)
+    steps = made.books.node_of("r0").runs["r0"].start.steps
+    made.handle(Progressed("r0", steps, steps), 0.1)
+    made.handle(Finished("r0", Split()), 0.2)
+    assert len(seen) > asked
 
 
 def test_a_policy_may_refuse_unless_less_is_allowed():

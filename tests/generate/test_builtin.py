@@ -11,7 +11,7 @@ from edgegen.core.errors import EdgegenError, InputError, UnknownNameError
 from edgegen.generate import builtin, show
 from edgegen.generate.backends.onnx import BackendError, OnnxBackend
 from edgegen.generate.engine import Engine, EngineRequest
-from edgegen.generate.grammar import CATEGORIES, PromptError
+from edgegen.generate.grammar import CATEGORIES, PromptError, held_out_scenes
 from edgegen.generate.judge import Judge
 
 TOLERANCE = 2  # levels of 255; a pass over several rows may add in another order than a pass over one
@@ -45,7 +45,7 @@ def test_a_picture_in_a_mixed_batch_equals_the_picture_alone(model):
 
 
 def test_more_steps_make_more_attributes_right():
-    scenes = [scene for category in CATEGORIES for scene in show.held_out_scenes(category, 6, seed=1)]
+    scenes = [scene for category in CATEGORIES for scene in held_out_scenes(category, 6, seed=1)]
     captions, seeds = [scene.caption() for scene in scenes], range(len(scenes))
     judge, share = Judge.load(), {}
     for steps in (1, 12):
@@ -126,7 +126,7 @@ def test_the_diffusers_pipeline_draws_the_same_picture(tmp_path, model):
         latents=torch.from_numpy(noise),
         output_type="np",
     ).images[0]
-    ours = show.run(backend, [caption], steps=steps, seeds=[seed], guidance=guidance)[0]
+    ours = show.run(backend, [caption], steps=steps, seeds=[seed], sampling=builtin.Sampling("ddim", guidance))[0]
     assert np.abs(ours.astype(float) - 255 * theirs).max() <= TOLERANCE
 
 
@@ -136,6 +136,6 @@ def test_the_tokenizer_of_the_pipeline_agrees(model):
 
     _, backend = model
     tokenizer = CLIPTokenizer.from_pretrained(builtin.WEIGHTS / "shared" / "tokenizer")
-    captions = [scene.caption() for category in CATEGORIES for scene in show.held_out_scenes(category, 20, seed=2)]
+    captions = [scene.caption() for category in CATEGORIES for scene in held_out_scenes(category, 20, seed=2)]
     theirs = tokenizer(["", *captions], padding="max_length", truncation=True, max_length=20).input_ids
     assert backend.tokens(["", *captions]).tolist() == theirs

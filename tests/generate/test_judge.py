@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from edgegen.bench.builtin import spoilt
-from edgegen.generate.grammar import CATEGORIES, parse
+from edgegen.generate.grammar import CATEGORIES, held_out_scenes, parse
 from edgegen.generate.judge import Judge, Seen, Verdict, compare
 from edgegen.generate.pictures import draw_batch
-from edgegen.generate.show import held_out_scenes
 
 CIRCLE = Seen(15, 30, "circle", "red", "small")
 SQUARE = Seen(45, 32, "square", "blue", "large")

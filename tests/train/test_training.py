@@ -1,25 +1,26 @@
 """Training: seeded, resumable, and it learns. Short runs of the real recipe."""
 
 import csv
+import dataclasses
 
 import numpy as np
 import pytest
 
-from edgegen.generate.grammar import CATEGORIES, held_out
+from edgegen.generate.grammar import CATEGORIES, held_out, parse
 
 pytest.importorskip("torch")
 
 import torch
 
-from edgegen.train import autoencoder, diffusion, export, judge, loop, pool, recipe
+from edgegen.train import autoencoder, diffusion, export, judge, loop, reading, recipe
 from edgegen.train.data import to_pictures, to_tensor, training_scene
 from edgegen.train.run import run, stages
-from edgegen.train.tokens import build_tokenizer, word_ids
+from edgegen.train.tokens import build_tokenizer, encode_captions, nothing, word_ids
 
 pytestmark = pytest.mark.torch
 
 SHORT = recipe.Budget(steps=8, batch=8, peak_rate=1e-3, warmup_steps=2)
-TINY = recipe.Size("tiny", (8, 16), 16, 1, SHORT, SHORT)
+TINY = recipe.Size("tiny", (8, 16), (False, True), 16, 1, SHORT)
 
 
 def ignore(*_):
@@ -106,11 +107,31 @@ def test_training_never_sees_a_held_out_caption_and_keeps_the_mixture():
         assert share == pytest.approx(recipe.MIXTURE[category], abs=0.05)
 
 
-def test_the_second_lesson_has_fewer_places_than_the_first():
-    first, second = recipe.SIZES["l"].lessons()
-    assert first.style.grid < second.style.grid
-    assert first.pool != second.pool
-    assert first.style.radii == second.style.radii
+def test_the_longest_caption_leaves_room_for_its_summary():
+    rng = np.random.default_rng(2)
+    tokens = encode_captions([training_scene(rng) for _ in range(2000)])
+    assert (tokens[:, -reading.MAX_ITEMS - 1 :] == word_ids()["<|endoftext|>"]).all()
+
+
+def test_what_a_caption_says():
+    scene = parse("a red circle left of a large blue square, on black")
+    red, blue = list(reading.COLOURS).index("red") + 1, list(reading.COLOURS).index("blue") + 1
+    circle, square = reading.SHAPES.index("circle") + 1, reading.SHAPES.index("square") + 1
+    large, black = reading.SIZES.index("large") + 1, list(reading.BACKGROUNDS).index("black") + 1
+    left, right = 1, 2
+    assert reading.facts(scene).tolist() == [red, circle, 0, left, 0, blue, square, large, right, 0, *[0] * 5, black]
+    assert not reading.facts(None).any()
+    trio = reading.facts(parse("a red circle left of a blue square, both above a green cross"))[:-1].reshape(3, 5)
+    assert trio[:, 3:].tolist() == [[1, 1], [2, 1], [0, 2]]
+
+
+def test_a_text_encoder_learns_to_read_captions_that_it_never_saw(tmp_path):
+    torch.manual_seed(0)
+    text = diffusion.build(recipe.SIZES["m"]).text
+    budget = dataclasses.replace(recipe.READING_BUDGET, steps=120)
+    seen = []
+    reading.fit("text", text, budget, tmp_path, lambda *told: seen.append(told[3]["right"]))
+    assert seen[0] < 0.9 < seen[-1]
 
 
 def test_every_word_is_one_token_and_the_tokenizer_agrees(tmp_path):
@@ -118,10 +139,10 @@ def test_every_word_is_one_token_and_the_tokenizer_agrees(tmp_path):
     scenes = [training_scene(rng) for _ in range(100)]
     tokenizer = build_tokenizer(tmp_path)
     theirs = tokenizer([scene.caption() for scene in scenes], padding="max_length", max_length=recipe.MAX_TOKENS)
-    ours = pool.encode_captions(scenes)
+    ours = encode_captions(scenes)
     assert ours.tolist() == theirs.input_ids
     assert len(set(word_ids().values())) == len(word_ids())
-    assert tokenizer("", padding="max_length", max_length=recipe.MAX_TOKENS).input_ids == pool.nothing().tolist()
+    assert tokenizer("", padding="max_length", max_length=recipe.MAX_TOKENS).input_ids == nothing().tolist()
 
 
 def test_tensors_and_pictures_convert_back_and_forth():

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from edgegen.core.result import Bar, wilson
+from edgegen.core.result import Bar, median_interval, wilson
 
 NAME = "builtin"
 SUMMARY = "the built-in models on 400 held-out captions: attributes right, seconds per step, the judge itself, bytes"
@@ -23,8 +23,7 @@ TIMED_STEPS = 200
 
 def run(progress: Callable[[str], None]) -> list[Bar]:
     """Measure everything; takes a few minutes on one core."""
-    from edgegen.generate.grammar import CATEGORIES
-    from edgegen.generate.show import held_out_scenes
+    from edgegen.generate.grammar import CATEGORIES, held_out_scenes
 
     scenes = [scene for category in CATEGORIES for scene in held_out_scenes(category, PER_CATEGORY, SEED)]
     progress("the judge on drawn pictures")
@@ -56,7 +55,7 @@ def quality_bars(name: str, steps: int, scenes: Sequence) -> list[Bar]:
     return bars
 
 
-def generate_and_judge(name: str, steps: int, scenes: Sequence, sampler: str = "ddim") -> list:
+def generate_and_judge(name: str, steps: int, scenes: Sequence) -> list:
     """Make one picture per scene and judge it."""
     from edgegen.generate import builtin
     from edgegen.generate.backends.onnx import OnnxBackend
@@ -68,8 +67,7 @@ def generate_and_judge(name: str, steps: int, scenes: Sequence, sampler: str = "
         [scene.caption() for scene in scenes],
         steps=steps,
         seeds=range(len(scenes)),
-        guidance=builtin.guidance(name),
-        sampler=sampler,
+        sampling=builtin.sampling(builtin.folder(name)),
     )
     return Judge.load()(pictures, scenes)
 
@@ -137,25 +135,32 @@ def _other(rng: np.random.Generator, options, said: str) -> str:
 
 
 def speed_bars() -> list[Bar]:
-    """Milliseconds per forward pass at batch 1, sizes taking turns so that a busy machine hurts all alike."""
+    """Milliseconds per step of one picture, sizes taking turns so that a busy machine hurts all alike.
+
+    A step of a model that is served with guidance is one pass over two rows: with the caption and without.
+    """
     from edgegen.generate import builtin
     from edgegen.generate.backends.onnx import OnnxBackend
 
     backends = {name: OnnxBackend(builtin.folder(name)) for name in builtin.names()}
-    feeds = {name: _feed(backend, 1) for name, backend in backends.items()}
+    guided = {name: builtin.sampling(builtin.folder(name)).guidance > 1 for name in backends}
+    feeds = {name: _feed(backend, 2 if guided[name] else 1) for name, backend in backends.items()}
     times: dict[str, list[float]] = {name: [] for name in backends}
     for _ in range(TIMED_STEPS):
         for name, backend in backends.items():
             began = time.perf_counter()
             backend.denoise(*feeds[name])
             times[name].append(time.perf_counter() - began)
-    middle = {name: float(np.median(found)) for name, found in times.items()}
-    bars = [Bar.report(f"{name}: one step, batch 1", 1e3 * middle[name], unit="ms", n=TIMED_STEPS) for name in middle]
-    ratio = middle["shapes-l"] / middle["shapes-s"]
-    return [
-        *bars,
-        Bar.at_least("shapes-s is faster per step than shapes-l", ratio, SPEED_GOAL, unit="x", n=TIMED_STEPS),
-    ]
+    bars = []
+    for name, found in times.items():
+        label = f"{name}: one {'guided ' if guided[name] else ''}step of one picture"
+        low, high = median_interval(1e3 * np.array(found))
+        bars.append(Bar.report(label, 1e3 * float(np.median(found)), unit="ms", n=TIMED_STEPS, low=low, high=high))
+    ratios = np.array(times["shapes-l"]) / np.array(times["shapes-s"])
+    low, high = median_interval(ratios)
+    label = "shapes-s is faster per step than shapes-l, median of turns"
+    faster = Bar.at_least(label, float(np.median(ratios)), SPEED_GOAL, unit="x", n=TIMED_STEPS, low=low, high=high)
+    return [*bars, faster]
 
 
 def _feed(backend, batch: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from edgegen.config import Config, parse_config
-from edgegen.core.result import Bar
+from edgegen.core.result import Bar, median_interval
 from edgegen.dispatch.fleet import Fleet, Link, ModelSpec, NodeSpec, Speed
 
 NAME = "gateway"
@@ -80,13 +80,6 @@ def _bars(clients: int, samples_ms: np.ndarray) -> list[Bar]:
     else:
         first = Bar.report(median, p50, low=low, high=high, **shared)
     return [first, Bar.report(median.replace("P50", "P99"), p99, **shared)]
-
-
-def median_interval(samples: np.ndarray) -> tuple[float, float]:
-    """Return the 95 % interval of a median from the order statistics (binomial, normal approximation)."""
-    ordered, n = np.sort(samples), len(samples)
-    half = 1.96 * np.sqrt(n) / 2
-    return float(ordered[max(0, int(n / 2 - half))]), float(ordered[min(n - 1, int(np.ceil(n / 2 + half)))])
 
 
 def overhead_ms(url: str, clients: int, count: int) -> np.ndarray:

@@ -3,6 +3,8 @@
 import dataclasses
 import math
 
+import numpy as np
+
 
 @dataclasses.dataclass(frozen=True)
 class Bar:
@@ -52,3 +54,10 @@ def wilson(successes: float, n: int, *, z: float = 1.959964) -> tuple[float, flo
     half = z * math.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n)) / (1 + z * z / n)
     low = 0.0 if successes == 0 else max(0.0, centre - half)
     return low, 1.0 if successes == n else min(1.0, centre + half)
+
+
+def median_interval(samples: np.ndarray) -> tuple[float, float]:
+    """Return the 95 % interval of a median from the order statistics (binomial, normal approximation)."""
+    ordered, n = np.sort(samples), len(samples)
+    half = 1.96 * np.sqrt(n) / 2
+    return float(ordered[max(0, int(n / 2 - half))]), float(ordered[min(n - 1, int(np.ceil(n / 2 + half)))])

@@ -48,7 +48,12 @@ class Run:
         """Return when the node is free again if it is free for this run at `free_s`."""
         if self.step == 0 and (free_s > now_s or self.ready_s > now_s):
             return max(free_s, self.ready_s) + self.work_s
-        return free_s + max(0.0, self.work_s - max(0.0, now_s - self.since_s))
+        spent_s = max(0.0, now_s - self.since_s)
+        if not self.generated:
+            # One that is late may end its step at any moment; the steps after that cannot have begun.
+            left = max(0, self.start.steps - self.step - 1)
+            return free_s + max(self.start.fixed_s / 2 + left * self.start.step_s, self.work_s - spent_s)
+        return free_s + max(0.0, self.work_s - spent_s)
 
 
 @dataclasses.dataclass
@@ -66,8 +71,14 @@ class NodeBook:
 
     def has_room(self, ahead: int) -> bool:
         """Whether another request may be started: few wait for the node's time, and few for its downlink."""
+        return self.room(ahead) > 0
+
+    def room(self, ahead: int) -> int:
+        """Return how many more requests may be started."""
+        if not self.runs:
+            return 1 + ahead
         sending = sum(run.generated for run in self.runs.values())
-        return sending <= 1 + ahead and len(self.runs) - sending <= ahead
+        return 1 + ahead - (len(self.runs) - sending) if sending <= 1 + ahead else 0
 
     def backlog_s(self, now_s: float) -> float:
         """Return when, counted from now, the node's compute will be free of everything that was started on it."""
@@ -146,6 +157,11 @@ class Books:
     def node_of(self, request_id: str) -> NodeBook:
         """Return the node that a request was started on."""
         return self.nodes[self._where[request_id]]
+
+    def rooms(self, ahead: int) -> dict[str, int]:
+        """Return how many more requests may be started on each node that takes any."""
+        rooms = {name: book.room(ahead) for name, book in self.nodes.items() if book.alive}
+        return {name: room for name, room in rooms.items() if room > 0}
 
     def begin(self, row: TaskRow, start: Start, now_s: float) -> None:
         """Book a start."""

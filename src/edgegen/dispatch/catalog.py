@@ -141,6 +141,11 @@ class Catalog:
             plain=granted.plain,
         )
 
+    def nodes_of(self, row: TaskRow) -> frozenset[str]:
+        """Return the names of the nodes that a request may run on."""
+        origin, rows = row.request.origin, np.flatnonzero(row.permitted.any(axis=1)).tolist()
+        return frozenset(self.node_name(at, origin) for at in rows)
+
     def without(self, row: TaskRow, node: str) -> TaskRow:
         """Return a request that may no longer run on a node."""
         allowed, permitted = row.allowed.copy(), row.permitted.copy()
@@ -162,7 +167,7 @@ class Catalog:
             allowed[at] = row.allowed
         origin = ints[1]
         allowed[:, LOCAL] &= load.device_live[origin]
-        links = self._links[:, origin]
+        links = self._links.take(origin, axis=1)
         tasks = Tasks(
             live=live,
             number=ints[0],

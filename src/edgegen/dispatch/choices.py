@@ -1,6 +1,7 @@
 """Options read by people and by the dispatcher: the best one, the least bad one, offers, alternatives, reasons."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -44,11 +45,23 @@ class Table:
 
     def feasible(self, at: int) -> bool:
         """Whether any option of a request meets its limits."""
-        return bool(self.options.feasible[at].any())
+        return self._some_feasible[at]
 
     def possible(self, at: int) -> bool:
         """Whether a request can run anywhere at all now."""
-        return bool(self.options.possible[at].any())
+        return self._some_possible[at]
+
+    @functools.cached_property
+    def _some_feasible(self) -> list[bool]:
+        return self.options.feasible.any(axis=(1, 2, 3)).tolist()
+
+    @functools.cached_property
+    def _some_possible(self) -> list[bool]:
+        return self.options.possible.any(axis=(1, 2, 3)).tolist()
+
+    def hopeless(self, at: int, grace: float) -> bool:
+        """Whether every option breaks the limits of a request by more than this share."""
+        return not self.feasible(at) and float(self.excess(at).min()) > grace
 
     def slack_s(self, at: int) -> float:
         """Return for how long the fastest option stays within the deadline if nothing else changes."""
@@ -83,31 +96,31 @@ class Table:
     def split(self, at: int, option: Option, *, clock: float | None = None, wait_s: float | None = None) -> Split:
         """Return the predicted split of an option, at another clock or behind another queue where they are given."""
         table, (node, model, _) = self.options, option
-        clock = float(table.clock[at][option]) if clock is None else clock
-        wait_s = float(table.wait_s[at, node]) if wait_s is None else wait_s
-        upload_s, work_s = float(table.upload_s[at, node]), float(table.work_s[at][option])
-        energy_j = float(table.device_energy_j[at][option])
+        clock = float(table.clock.item(at, *option)) if clock is None else clock
+        wait_s = table.wait_s.item(at, node) if wait_s is None else wait_s
+        upload_s, work_s = table.upload_s.item(at, node), table.work_s.item(at, *option)
+        energy_j = table.device_energy_j.item(at, *option)
         if node == LOCAL:
             energy_j = float(self.state.tasks.device_power_w[at]) * clock**2 * work_s
         return Split(
             upload_s=upload_s,
             queue_s=max(0.0, wait_s - upload_s),
-            load_s=float(table.load_s[node, model]),
+            load_s=table.load_s.item(node, model),
             generate_s=work_s / clock,
-            download_s=float(table.download_s[at, node]),
+            download_s=table.download_s.item(at, node),
             device_energy_j=energy_j,
-            node_energy_j=float(table.node_energy_j[at][option]),
-            money_usd=float(table.money_usd[at][option]),
+            node_energy_j=table.node_energy_j.item(at, *option),
+            money_usd=table.money_usd.item(at, *option),
         )
 
     def quality(self, at: int, option: Option) -> float:
         """Return the expected quality of an option."""
-        return float(self.options.quality[at][option.model, option.step])
+        return self.options.quality.item(at, option.model, option.step)
 
     def names(self, at: int, option: Option) -> tuple[str, str, int]:
         """Return an option's node, model and steps for people."""
         node = self.catalog.node_name(option.node, self.rows[at].request.origin)
-        return node, self.catalog.model_names[option.model], int(self.catalog.steps[option.step])
+        return node, self.catalog.model_names[option.model], self.catalog.fleet.steps[option.step]
 
     def offer(self, at: int) -> dict | None:
         """Return the closest thing that could run, or None when nothing can."""
@@ -119,16 +132,16 @@ class Table:
             "node": node,
             "model": model,
             "steps": steps,
-            "total_s": float(self.state.tasks.age_s[at] + self.options.total_s[at][option]),
+            "total_s": self.state.tasks.age_s.item(at) + self.options.total_s.item(at, *option),
             "quality": self.quality(at, option),
-            "energy_j": float(self.options.device_energy_j[at][option]),
+            "energy_j": self.options.device_energy_j.item(at, *option),
         }
 
     def shortfall(self, at: int, option: Option) -> str:
         """Say which limits an option breaks, or an empty text."""
         limits, table = self.rows[at].request.limits, self.options
-        total_s = float(self.state.tasks.age_s[at] + table.total_s[at][option])
-        energy_j, money = float(table.device_energy_j[at][option]), float(table.money_usd[at][option])
+        total_s = self.state.tasks.age_s.item(at) + table.total_s.item(at, *option)
+        energy_j, money = table.device_energy_j.item(at, *option), table.money_usd.item(at, *option)
         quality = self.quality(at, option)
         broken = []
         if total_s > limits.deadline_s * (1 + 1e-6):
@@ -173,8 +186,8 @@ class Table:
             return "the policy left the request waiting"
         quality = self.quality(at, option) - self.quality(at, chosen)
         table = self.options
-        more_s = float(table.total_s[at][option] - table.total_s[at][chosen])
-        more_j = float(table.device_energy_j[at][option] - table.device_energy_j[at][chosen])
+        more_s = table.total_s.item(at, *option) - table.total_s.item(at, *chosen)
+        more_j = table.device_energy_j.item(at, *option) - table.device_energy_j.item(at, *chosen)
         parts = [f"gives {quality:+.2f} quality for {abs(more_s):.2f} s {'more' if more_s >= 0 else 'less'}"]
         if abs(more_j) >= 0.05:
             parts.append(f"takes {abs(more_j):.2f} J {'more' if more_j > 0 else 'less'} from the device")

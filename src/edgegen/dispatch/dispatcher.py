@@ -1,11 +1,12 @@
 """The pure dispatcher: events in, commands out, no clock, no socket, no file.
 
 Late binding: a request waits here until the node that its plan names has room (fewer than `1 + ahead` unfinished
-requests); until then all waiting requests are planned again, together, at every event that matters. Admission does not
-depend on the policy: what no option can deliver within its limits is refused at once, with the closest offer.
+requests); until then the most urgent of those that could start are planned again, together, at every event that
+matters. Admission does not depend on the policy: what no option can deliver within its limits is refused at once, with
+the closest offer.
 """
 
-import dataclasses
+import collections
 import math
 from collections.abc import Iterator
 
@@ -13,10 +14,11 @@ import numpy as np
 
 from edgegen.core.errors import InputError
 from edgegen.core.policy import AbstractPolicy
-from edgegen.dispatch.books import Books, Run, speed_at
+from edgegen.dispatch.books import Books, Run
 from edgegen.dispatch.catalog import Catalog, TaskRow
 from edgegen.dispatch.choices import Option, Table
 from edgegen.dispatch.deciding import Answer, Choice, Decider, builtin_choice
+from edgegen.dispatch.explaining import refusal, verdict
 from edgegen.dispatch.journal import AbstractJournal, NoJournal, entry
 from edgegen.dispatch.messages import (
     Abandoned,
@@ -24,7 +26,6 @@ from edgegen.dispatch.messages import (
     Cancel,
     Command,
     Event,
-    Evict,
     Failed,
     Finished,
     Load,
@@ -34,31 +35,15 @@ from edgegen.dispatch.messages import (
     Progressed,
     Reject,
     Request,
-    Start,
     Tick,
 )
+from edgegen.dispatch.orders import Orders
+from edgegen.dispatch.waiting import PATIENCE, REVIEW_S, Waiting, count_overtaken, in_reach
 
 MAX_ATTEMPTS = 3
 GRACE = 0.02  # a waiting request is given up when every option breaks its limits by more than this share
 HOLD_LIMIT_S = 2.0  # a policy may leave a request waiting for this long
 STRANDED_LIMIT_S = 5.0  # how long a request waits for a node that is gone to come back
-
-
-@dataclasses.dataclass
-class Waiting:
-    """An admitted request that has not been started."""
-
-    row: TaskRow
-    attempt: int = 1
-    node: str | None = None  # of the latest plan
-    work_s: float = 0.0  # of the latest plan
-    held_since_s: float | None = None  # the policy leaves it waiting
-    stranded_since_s: float | None = None  # no node that may run it is there
-
-    @property
-    def due_s(self) -> float:
-        """The moment of its deadline."""
-        return self.row.request.arrived_s + self.row.request.limits.deadline_s
 
 
 class Dispatcher:
@@ -79,11 +64,13 @@ class Dispatcher:
         self.catalog, self.fleet, self.books = catalog, catalog.fleet, Books(catalog)
         self.max_waiting, self.ahead = max_waiting, ahead
         self.journal = journal or NoJournal()
+        self._orders = Orders(self.books)
         self._decider = Decider(policy, policy_name)
         self._waiting: dict[str, Waiting] = {}
         self._plan: tuple[Table, Answer] | None = None  # of the event being handled, for the journal
-        self._review_s = math.inf  # when time alone may change what is right for a waiting request
+        self._left: dict[str, int] = {}  # how many more requests the nodes took after the last plan
         self._seq = 0
+        self._unwritten: collections.deque[tuple] = collections.deque()  # what `entry` takes, one for each event
 
     @property
     def waiting(self) -> tuple[str, ...]:
@@ -101,12 +88,23 @@ class Dispatcher:
         **Raises** `InputError` for an `Arrived` that names what does not exist; nothing has changed then. Events about
         requests that are no longer under way are ignored: they crossed a cancellation.
         """
+        commands = self.react(event, now_s)
+        self.note()
+        return commands
+
+    def react(self, event: Event, now_s: float) -> list[Command]:
+        """Do as `handle`, but leave the journal's line to `note`: whoever obeys need not wait for it to be written."""
         self._plan = None
         commands = list(self._react(event, now_s))
         self._seq += 1
         if self.journal.keeps:
-            self.journal.write(entry(self._seq, now_s, event, commands, self._plan))
+            self._unwritten.append((self._seq, now_s, event, commands, self._plan))
         return commands
+
+    def note(self) -> None:
+        """Write the lines of all events since the last time, in order. Nothing in them has changed meanwhile."""
+        while self._unwritten:
+            self.journal.write(entry(*self._unwritten.popleft()))
 
     def snapshot(self, now_s: float) -> list[dict]:
         """Return one entry per node, as `/v1/nodes` shows it."""
@@ -121,15 +119,15 @@ class Dispatcher:
         table = self._admission_table(row, now_s)
         answer = {"policy": decider.name}
         if self._refuses(table):
-            option, verdict = None, {"decision": None, "reason": _refusal(table), "offer": table.offer(0)}
+            option, told = None, {"decision": None, "reason": refusal(table), "offer": table.offer(0)}
         else:
-            rows = [waiting.row for waiting in self._waiting.values()] + [row]
+            rows = [waiting.row for waiting in self._reach()] + [row]
             full = Table.of(self.catalog, rows, self._state(rows, now_s)) if len(rows) > 1 else table
             choice = decider.choose(full).choices[-1]
             if not choice.refused or request.wish.allow_degrade:
                 choice = self._unheld(full, len(rows) - 1, choice, 0.0)
-            option, verdict = choice.option, _verdict(table, choice, decider.name)
-        return {**answer, **verdict, "alternatives": table.alternatives(0, option)}
+            option, told = choice.option, verdict(table, choice, decider.name)
+        return {**answer, **told, "alternatives": table.alternatives(0, option)}
 
     # events
 
@@ -144,24 +142,27 @@ class Dispatcher:
                     yield from self._ran(event, now_s)
             case NodeJoined() | NodeLost() | Loaded():
                 yield from self._changed(event)
+                for entry in self._waiting.values():
+                    entry.review_s = -math.inf  # this may change what is right for any of them
                 yield from self._replan(now_s)
             case Tick():
-                if now_s >= self._review_s:
+                if now_s >= min((entry.review_s for entry in self._waiting.values()), default=math.inf):
                     yield from self._replan(now_s)
 
     def _ran(self, event: Progressed | Finished | Failed, now_s: float) -> Iterator[Command]:
         """Hear about a request that was started; plan when it leaves the node's compute."""
         match event:
             case Progressed(id, step):
-                if not self.books.progress(id, step, now_s):
-                    return
+                if self.books.progress(id, step, now_s):
+                    yield from self._resume(now_s)
             case Finished(id, actual):
                 book = self.books.node_of(id)
                 book.book_finished(self.books.end(id, now_s), actual, now_s)
+                yield from self._resume(now_s)
             case Failed(id, reason, retry):
                 node = self.books.node_of(id).spec.name
                 yield from self._again(self.books.end(id, now_s), node, reason, retry=retry)
-        yield from self._replan(now_s)
+                yield from self._replan(now_s)
 
     def _changed(self, event: NodeJoined | NodeLost | Loaded) -> Iterator[Command]:
         """Hear about a node."""
@@ -193,14 +194,21 @@ class Dispatcher:
             yield self._refusal(table)
             return
         alone = not self._waiting
-        self._waiting[request.id] = Waiting(row)
-        yield from self._replan(now_s, table if alone else None)
+        entry = self._waiting[request.id] = Waiting(row, self.catalog.nodes_of(row))
+        if entry in self._reach():
+            yield from self._replan(now_s, table if alone else None)
+            return
+        # For the others it changes nothing that it waits behind them.
+        option = table.best(0)
+        assert option is not None
+        self._expect(table, 0, entry, option)
+        entry.review_s = now_s + min(table.slack_s(0), REVIEW_S)
 
     def _refusal(self, table: Table) -> Reject:
         request_id = table.rows[0].request.id
         if not table.possible(0):
             return Reject(request_id, "failed", "no node that may run this request is up; try again in a moment")
-        return Reject(request_id, "infeasible", _refusal(table), offer=table.offer(0))
+        return Reject(request_id, "infeasible", refusal(table), offer=table.offer(0))
 
     def _refuses(self, table: Table) -> bool:
         return not table.possible(0) or not (table.feasible(0) or table.rows[0].request.wish.allow_degrade)
@@ -209,9 +217,9 @@ class Dispatcher:
         if request_id in self.books:
             yield Cancel(request_id, self.books.node_of(request_id).spec.name)
             self.books.end(request_id, now_s)
-            yield from self._replan(now_s)
-        elif self._waiting.pop(request_id, None) is not None:
-            yield from self._replan(now_s)
+            yield from self._resume(now_s)
+        else:
+            self._waiting.pop(request_id, None)
 
     def _joined(self, node: str) -> Iterator[Command]:
         book = self.books.nodes[node]
@@ -229,7 +237,7 @@ class Dispatcher:
             tries = "" if attempt == 1 else f" (attempt {attempt})"
             yield Reject(request.id, "failed", f"{node} could not make the picture{tries}: {reason}")
             return
-        self._waiting[request.id] = Waiting(row, attempt + 1)
+        self._waiting[request.id] = Waiting(row, self.catalog.nodes_of(row), attempt + 1)
 
     # planning
 
@@ -242,37 +250,76 @@ class Dispatcher:
         ahead = [(w.node, w.work_s) for w in self._waiting.values() if w.node is not None and w.due_s <= due_s]
         return Table.of(self.catalog, [row], self.catalog.state([row], now_s, self.books.load(now_s, ahead)))
 
-    def _replan(self, now_s: float, table: Table | None = None) -> Iterator[Command]:
-        """Plan all waiting requests together and start what finds room, the most urgent first."""
+    def _reach(self) -> list[Waiting]:
+        """Return those that a plan is about now."""
+        return in_reach(self._waiting.values(), self.books.rooms(self.ahead)) if self._waiting else []
+
+    def _resume(self, now_s: float) -> Iterator[Command]:
+        """Plan if any node takes more than it did after the last plan, or the policy holds somebody back.
+
+        Nobody else could be started.
+        """
         if not self._waiting:
             return
-        waiting = list(self._waiting.values())
-        if table is None:
-            rows = [entry.row for entry in waiting]
-            table = Table.of(self.catalog, rows, self._state(rows, now_s))
-        answer = self._decider.choose(table)
-        self._plan = (table, answer)
-        self._review_s = math.inf
-        if answer.resident is not None:
-            yield from self._keep(table, answer.resident)
-        for at in sorted(range(len(waiting)), key=lambda at: (waiting[at].due_s, at)):
-            yield from self._settle(table, at, waiting[at], answer.choices[at], now_s)
+        more = any(room > self._left.get(node, 0) for node, room in self.books.rooms(self.ahead).items())
+        if more or any(entry.held_since_s is not None for entry in self._waiting.values()):
+            yield from self._replan(now_s)
+        else:
+            yield from self._look_after(set(), now_s)
 
-    def _settle(self, table: Table, at: int, entry: Waiting, choice: Choice, now_s: float) -> Iterator[Command]:
-        """Start, keep or give up one waiting request."""
-        request = entry.row.request
-        entry.node, entry.work_s = None, 0.0
+    def _replan(self, now_s: float, table: Table | None = None) -> Iterator[Command]:
+        """Plan those together that could start, and start what finds room, the most urgent first."""
+        near = self._reach()
+        if near:
+            if table is None:
+                rows = [entry.row for entry in near]
+                table = Table.of(self.catalog, rows, self._state(rows, now_s))
+            answer = self._decider.choose(table)
+            self._plan = (table, answer)
+            if answer.resident is not None:
+                yield from self._orders.keep(table, answer.resident)
+            for at in sorted(range(len(near)), key=lambda at: near[at].urgency):
+                yield from self._settle(table, at, near[at], answer.choices[at], now_s)
+            started = [entry for entry in near if entry.row.request.id in self.books]
+            count_overtaken((entry for entry in near if entry.row.request.id in self._waiting), started)
+        if self._waiting:
+            self._left = self.books.rooms(self.ahead)
+            yield from self._look_after({entry.row.request.id for entry in near}, now_s)
+        else:
+            self._left = {}  # whoever comes next is planned in any case
+
+    def _look_after(self, planned: set[str], now_s: float) -> Iterator[Command]:
+        """Give up those that no plan was about and whose limits cannot be met any more."""
+        due = [entry for key, entry in self._waiting.items() if key not in planned and entry.review_s <= now_s]
+        if due:
+            rows = [entry.row for entry in due]
+            table = Table.of(self.catalog, rows, self._state(rows, now_s))
+            for at, entry in enumerate(due):
+                yield from self._outlive(table, at, entry, now_s)
+                entry.review_s = min(entry.review_s, now_s + REVIEW_S)
+
+    def _outlive(self, table: Table, at: int, entry: Waiting, now_s: float) -> Iterator[Command]:
+        """Give a waiting request up when its time is over, and note when to look again otherwise."""
+        request, entry.review_s = entry.row.request, now_s
         if not table.possible(at):
+            entry.node, entry.work_s = None, 0.0
             entry.stranded_since_s = now_s if entry.stranded_since_s is None else entry.stranded_since_s
-            self._review_s = now_s
             if now_s >= min(entry.stranded_since_s + STRANDED_LIMIT_S, entry.due_s):
                 yield self._give_up(request, "failed", "no node that may run this request is up any more")
             return
         entry.stranded_since_s = None
-        if not table.feasible(at) and float(table.excess(at).min()) > GRACE:
-            if not request.wish.allow_degrade:
-                yield self._give_up(request, "infeasible", _refusal(table, at), offer=table.offer(at))
-                return
+        if table.hopeless(at, GRACE) and not request.wish.allow_degrade:
+            yield self._give_up(request, "infeasible", refusal(table, at), offer=table.offer(at))
+            return
+        entry.review_s = now_s + table.slack_s(at)
+
+    def _settle(self, table: Table, at: int, entry: Waiting, choice: Choice, now_s: float) -> Iterator[Command]:
+        """Start, keep or give up one waiting request that was planned."""
+        request = entry.row.request
+        yield from self._outlive(table, at, entry, now_s)
+        if request.id not in self._waiting or not table.possible(at):
+            return
+        if table.hopeless(at, GRACE):
             choice = builtin_choice(table, at, "its limits cannot be met, so this is the closest that can run")
         elif choice.refused and not request.wish.allow_degrade:
             reason = f"the policy {self.policy_name} refuses it"
@@ -281,16 +328,42 @@ class Dispatcher:
         held_since_s = now_s if entry.held_since_s is None else entry.held_since_s
         entry.held_since_s = held_since_s if choice.option is None else None
         choice = self._unheld(table, at, choice, now_s - held_since_s)
+        if entry.overtaken >= PATIENCE:
+            choice = self._anywhere(table, at, entry, choice)
         if choice.option is None:
-            self._review_s = now_s
+            entry.node, entry.work_s, entry.review_s = None, 0.0, now_s
             return
-        node, _, _ = table.names(at, choice.option)
-        entry.node, entry.work_s = node, float(table.options.work_s[at][choice.option])
-        if self.books.nodes[node].has_room(self.ahead):
+        self._expect(table, at, entry, choice.option)
+        if self._has_room(entry.node):
             del self._waiting[request.id]
-            yield from self._start(table, at, entry, choice, now_s)
-        else:
-            self._review_s = min(self._review_s, now_s + table.slack_s(at))
+            yield from self._orders.start(
+                table, at, choice, attempt=entry.attempt, policy=self.policy_name, now_s=now_s
+            )
+
+    def _expect(self, table: Table, at: int, entry: Waiting, option: Option) -> None:
+        """Note where a waiting request will run, so that those who come count it."""
+        entry.node, entry.work_s = table.names(at, option)[0], table.options.work_s.item(at, *option)
+
+    def _has_room(self, node: str | None) -> bool:
+        return node is not None and self.books.nodes[node].has_room(self.ahead)
+
+    def _anywhere(self, table: Table, at: int, entry: Waiting, choice: Choice) -> Choice:
+        """Choose among the nodes with room for a request that others have overtaken too often.
+
+        A node that is late with its work looks free, and a plan may wait for it again and again.
+        """
+        if choice.option is not None and self._has_room(table.names(at, choice.option)[0]):
+            return choice
+        origin = entry.row.request.origin
+        names = [origin, *(spec.name for spec in self.catalog.servers)]
+        free = np.zeros(table.options.feasible.shape[1], dtype=bool)
+        free[: len(names)] = [self._has_room(name) for name in names]
+        within = table.options.feasible[at] & free[:, None, None]
+        option = table.best(at, within=within)
+        if option is None:
+            return choice
+        note = f"others were started before it {entry.overtaken} times, so it takes what is free"
+        return Choice(option, clock=table.options.clock.item(at, *option), note=note)
 
     def _unheld(self, table: Table, at: int, choice: Choice, held_s: float) -> Choice:
         """Let a policy hold a request for a while; afterwards, and instead of a refusal, choose for it.
@@ -302,65 +375,6 @@ class Dispatcher:
         verb = "refused it" if choice.refused else "left it waiting"
         return builtin_choice(table, at, f"{self.policy_name} {verb}, so the cheapest option was taken")
 
-    def _start(self, table: Table, at: int, entry: Waiting, choice: Choice, now_s: float) -> Iterator[Command]:
-        option, request = choice.option, entry.row.request
-        assert option is not None
-        node, model, steps = table.names(at, option)
-        book = self.books.nodes[node]
-        yield from self._make_room(node, model)
-        speed = speed_at(book.spec, model, choice.clock)
-        wait_s, load_s = book.backlog_s(now_s), 0.0 if model in book.resident else speed.load_s
-        generate_s = speed.fixed_s + steps * speed.step_s
-        split = table.split(at, option, clock=choice.clock, wait_s=wait_s)
-        made_s = max(wait_s, split.upload_s) + load_s + generate_s
-        downlink_s = max(0.0, book.downlink_s(now_s) - made_s) if split.download_s > 0 else 0.0
-        waited_s = max(0.0, now_s - request.arrived_s)
-        split = dataclasses.replace(
-            split, queue_s=split.queue_s + waited_s + downlink_s, load_s=load_s, generate_s=generate_s
-        )
-        start = Start(
-            id=request.id,
-            node=node,
-            model=model,
-            steps=steps,
-            seed=request.seed,
-            attempt=entry.attempt,
-            # A started request has the link to itself: transfers of a node take turns at the full rate.
-            uplink_share=1.0,
-            downlink_share=1.0,
-            compute_share=choice.clock,
-            quality=table.quality(at, option),
-            predicted=split,
-            reason=table.reason(at, option, split.total_s, self.policy_name, choice.note),
-            step_s=speed.step_s,
-            fixed_s=speed.fixed_s,
-        )
-        self.books.begin(entry.row, start, now_s)
-        yield start
-
-    def _make_room(self, node: str, model: str) -> Iterator[Command]:
-        book = self.books.nodes[node]
-        if model in book.resident or model in book.loading:
-            return
-        for name in self.books.room_for(node, model):
-            book.resident.discard(name)
-            yield Evict(node, name)
-
-    def _keep(self, table: Table, wanted: np.ndarray) -> Iterator[Command]:
-        """Load and evict as the policy wishes, on servers and as far as nothing that runs is disturbed."""
-        for row, spec in enumerate(self.catalog.servers, start=1):
-            book = self.books.nodes[spec.name]
-            in_use = {run.start.model for run in book.runs.values()}
-            for name, at in self.catalog.models.items():
-                had, wants = bool(table.state.nodes.resident[row, at]), bool(wanted[row, at])
-                if had and not wants and name not in in_use:
-                    book.resident.discard(name)
-                    yield Evict(spec.name, name)
-                possible = book.alive and name in spec.speeds and name not in book.loading
-                if wants and not had and possible and not self.books.room_for(spec.name, name):
-                    book.loading.add(name)
-                    yield Load(spec.name, name)
-
     def _give_up(self, request: Request, code, reason: str, offer: dict | None = None) -> Reject:
         del self._waiting[request.id]
         return Reject(request.id, code, reason, offer=offer)
@@ -369,36 +383,3 @@ class Dispatcher:
         """Return when, at the planned pace, half of what waits will have been started."""
         alive = max(1, sum(book.alive for book in self.books.nodes.values()))
         return max(0.5, math.ceil(sum(w.work_s for w in self._waiting.values()) / alive / 2 * 10) / 10)
-
-
-def _refusal(table: Table, at: int = 0) -> str:
-    """Say why no option meets the limits, by the one that comes closest."""
-    option = table.best(at)
-    if option is None:
-        return "no node that may run this request is up"
-    node, model, steps = table.names(at, option)
-    return f"no node, model and steps meet these limits; closest: {node} with {model} at {steps} steps " + (
-        table.shortfall(at, option)
-    )
-
-
-def _verdict(table: Table, choice: Choice, policy: str) -> dict:
-    """Return the part of a plan's answer that is about the chosen option."""
-    option: Option | None = choice.option
-    if option is None:
-        word = "refuses it" if choice.refused else "lets it wait"
-        return {"decision": None, "reason": f"the policy {policy} {word}", "offer": table.offer(0)}
-    node, model, steps = table.names(0, option)
-    split = table.split(0, option, clock=choice.clock)
-    return {
-        "decision": {
-            "node": node,
-            "tier": table.catalog.node(node).tier,
-            "model": model,
-            "steps": steps,
-            "compute_share": choice.clock,
-        },
-        "predicted": {**dataclasses.asdict(split), "total_s": split.total_s},
-        "quality_estimate": table.quality(0, option),
-        "reason": table.reason(0, option, split.total_s, policy, choice.note),
-    }

@@ -38,6 +38,7 @@ COMMANDS = {
 
 
 _AS_IT_IS = {str, int, bool, type(None)}
+_INF = math.inf
 
 
 def to_plain(value: Any) -> Any:
@@ -46,11 +47,12 @@ def to_plain(value: Any) -> Any:
     if kind in _AS_IT_IS:
         return value
     if kind is float:
-        return value if math.isfinite(value) else str(value)
+        return value if -_INF < value < _INF else str(value)
     if kind is tuple or kind is list:
         return [to_plain(entry) for entry in value]
     fields = value if kind is dict else vars(value)
-    return {key: to_plain(entry) for key, entry in fields.items()}
+    # Nearly every field is a plain value: looking at it here saves a call for each.
+    return {key: entry if type(entry) in _AS_IT_IS else to_plain(entry) for key, entry in fields.items()}
 
 
 def named(message: Event | Command) -> dict[str, Any]:

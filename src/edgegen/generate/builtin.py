@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from edgegen.core.errors import EdgegenError, UnknownNameError
 
@@ -15,6 +15,13 @@ SIDE = 64
 DEFAULT_STEPS = 16
 # What all sizes share is stored once, in weights/shared, and put into place by `assemble`.
 SHARED_FOLDERS = ("vae", "tokenizer", "scheduler")
+
+
+class Sampling(NamedTuple):
+    """How a model makes pictures best: the sampler, and the strength of guidance (1 means none, at half the cost)."""
+
+    sampler: str = "ddim"
+    guidance: float = 1.0
 
 
 class MissingWeights(EdgegenError):
@@ -41,9 +48,13 @@ def card(name: str) -> dict[str, Any]:
     return json.loads(path.read_text())
 
 
-def guidance(name: str) -> float:
-    """Give the strength of guidance that measured best for a model (1 means none, at half the cost)."""
-    return float(card(name)["guidance"])
+def sampling(folder: Path) -> Sampling:
+    """Read from its card what measured best for the model of a folder; the defaults without a card."""
+    file = folder / "card.json"
+    if not file.is_file():
+        return Sampling()
+    kept = json.loads(file.read_text())
+    return Sampling(kept["sampler"], float(kept["guidance"]))
 
 
 def assemble(name: str, out: Path) -> Path:

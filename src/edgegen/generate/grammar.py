@@ -30,7 +30,18 @@ from edgegen.generate.words import (
     WORDS,
 )
 
-__all__ = ["CATEGORIES", "EXAMPLES", "WORDS", "Item", "PromptError", "Scene", "held_out", "parse", "sample_scene"]
+__all__ = [
+    "CATEGORIES",
+    "EXAMPLES",
+    "WORDS",
+    "Item",
+    "PromptError",
+    "Scene",
+    "held_out",
+    "held_out_scenes",
+    "parse",
+    "sample_scene",
+]
 
 MAX_PROMPT_CHARACTERS = 200
 HELD_OUT_ONE_IN = 8
@@ -153,6 +164,17 @@ def sample_scene(rng: np.random.Generator, category: str) -> Scene:
         return Scene(tuple(map(_item, kinds, sizes)), relation, background=background)
     across = RELATIONS[2:] if relation in RELATIONS[:2] else RELATIONS[:2]
     return Scene(tuple(_item(kind, None) for kind in kinds), relation, _pick(rng, across), background)
+
+
+def held_out_scenes(category: str, count: int, seed: int) -> list[Scene]:
+    """Draw scenes of a category whose captions were never trained on."""
+    rng = np.random.default_rng([seed, CATEGORIES.index(category)])
+    scenes: list[Scene] = []
+    while len(scenes) < count:
+        scene = sample_scene(rng, category)
+        if held_out(scene):
+            scenes.append(scene)
+    return scenes
 
 
 def _item(kind: int, size: str | None) -> Item:

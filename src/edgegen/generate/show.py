@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,53 +11,30 @@ from PIL import Image, ImageDraw
 from edgegen.core.errors import InputError
 from edgegen.generate import builtin
 from edgegen.generate.backends.onnx import OnnxBackend
-from edgegen.generate.engine import NO_GUIDANCE, Backend, Engine, EngineRequest
-from edgegen.generate.grammar import CATEGORIES, Scene, held_out, sample_scene
+from edgegen.generate.engine import Backend, Engine, EngineRequest
+from edgegen.generate.grammar import CATEGORIES, held_out_scenes
 
 MAX_BATCH = 8
 SCALE = 2
 LABEL = 14  # pixels of a line of text
 
 
-def model_guidance(folder: Path) -> float:
-    """Read the strength of guidance from a model's card; 1, which is none, without a card."""
-    card = folder / "card.json"
-    return float(json.loads(card.read_text())["guidance"]) if card.is_file() else NO_GUIDANCE
-
-
 def make(folder: Path, prompts: Sequence[str], *, steps: int, seeds: Sequence[int]) -> np.ndarray:
-    """Generate pictures uint8[B, side, side, 3] for prompts, with the model's own guidance."""
-    return run(OnnxBackend(folder), prompts, steps=steps, seeds=seeds, guidance=model_guidance(folder))
+    """Generate pictures uint8[B, side, side, 3] for prompts, in the model's own way."""
+    return run(OnnxBackend(folder), prompts, steps=steps, seeds=seeds, sampling=builtin.sampling(folder))
 
 
 def run(
-    backend: Backend,
-    prompts: Sequence[str],
-    *,
-    steps: int,
-    seeds: Sequence[int],
-    guidance: float,
-    sampler: str = "ddim",
+    backend: Backend, prompts: Sequence[str], *, steps: int, seeds: Sequence[int], sampling: builtin.Sampling
 ) -> np.ndarray:
     """Generate pictures uint8[B, side, side, 3] on an open model."""
     engine = Engine(backend, MAX_BATCH)
     for number, (prompt, seed) in enumerate(zip(prompts, seeds, strict=True)):
-        engine.submit(EngineRequest(str(number), prompt, steps, seed, sampler, guidance))
+        engine.submit(EngineRequest(str(number), prompt, steps, seed, *sampling))
     pictures: dict[int, np.ndarray] = {}
     while len(engine):
         pictures |= {int(event.id): event.picture for event in engine.step() if event.picture is not None}
     return np.stack([pictures[number] for number in range(len(prompts))])
-
-
-def held_out_scenes(category: str, count: int, seed: int) -> list[Scene]:
-    """Draw scenes of a category whose captions were never trained on."""
-    rng = np.random.default_rng([seed, CATEGORIES.index(category)])
-    scenes: list[Scene] = []
-    while len(scenes) < count:
-        scene = sample_scene(rng, category)
-        if held_out(scene):
-            scenes.append(scene)
-    return scenes
 
 
 def load_picture(file: Path) -> np.ndarray:

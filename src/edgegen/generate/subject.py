@@ -1,7 +1,6 @@
 """The built-in models as something that can be measured: through the same engine that serves requests."""
 
 import functools
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +11,8 @@ from edgegen.core.errors import InputError, suggest
 from edgegen.generate import builtin
 from edgegen.generate.backends.onnx import PARTS, OnnxBackend, part_file
 from edgegen.generate.engine import NO_GUIDANCE, Engine, EngineRequest
-from edgegen.generate.grammar import CATEGORIES, Scene, held_out, sample_scene
+from edgegen.generate.grammar import CATEGORIES, Scene, held_out_scenes
 from edgegen.generate.judge import Judge
-
-SAMPLER = "ddim"
 
 
 @dataclass
@@ -34,13 +31,12 @@ class OnnxSubject:
     picture_px = builtin.SIDE
 
     def __init__(self, name: str, folder: Path) -> None:
-        card = folder / "card.json"
-        facts = json.loads(card.read_text()) if card.is_file() else {}
+        self._sampling = builtin.sampling(folder)
         self.name = name
         self.files: Sequence[Path] = [part_file(folder, part) for part in PARTS]
-        self.sampler = str(facts.get("sampler", SAMPLER))
-        self.guidance: float | None = float(facts.get("guidance", NO_GUIDANCE))
-        self.passes_per_step = 2 if self.guidance > NO_GUIDANCE else 1
+        self.sampler = self._sampling.sampler
+        self.guidance: float | None = self._sampling.guidance
+        self.passes_per_step = 2 if self._sampling.guidance > NO_GUIDANCE else 1
         self._backend = OnnxBackend(folder, threads=1)
 
     @functools.cached_property
@@ -49,19 +45,14 @@ class OnnxSubject:
 
     def captions(self, category: str, count: int, seed: int) -> tuple[list[str], list[Scene]]:
         """Draw held-out scenes of a category; their captions were never trained on."""
-        rng = np.random.default_rng([seed, CATEGORIES.index(category)])
-        scenes: list[Scene] = []
-        while len(scenes) < count:
-            scene = sample_scene(rng, category)
-            if held_out(scene):
-                scenes.append(scene)
+        scenes = held_out_scenes(category, count, seed)
         return [scene.caption() for scene in scenes], scenes
 
     def start(self, captions: Sequence[str], steps: int, seeds: Sequence[int]) -> _Batch:
         """Submit the captions to an engine of their own."""
         engine = Engine(self._backend, max_batch=len(captions))
         for number, (caption, seed) in enumerate(zip(captions, seeds, strict=True)):
-            engine.submit(EngineRequest(str(number), caption, steps, seed, self.sampler, self.guidance or NO_GUIDANCE))
+            engine.submit(EngineRequest(str(number), caption, steps, seed, *self._sampling))
         return _Batch(engine, len(captions), {})
 
     def step(self, batch: _Batch) -> None:

@@ -15,6 +15,8 @@ NOISE_W_PER_HZ = dbm_to_w(-174.0)  # thermal noise density at room temperature, 
 
 def rate_bps(full_bps: Array, snr: Array, share: Array) -> Array:
     """Return the rate [bit/s] of a share in (0, 1] of a band that carries `full_bps` when it is not divided."""
+    if isinstance(share, float) and share == 1.0:
+        return full_bps  # the formula gives exactly this
     xp = namespace(full_bps, snr, share)
     linear = ~(snr < np.inf)
     safe_snr = xp.where(linear, 1.0, xp.maximum(snr, 1e-12))

@@ -4,12 +4,13 @@ The table is what simple rules choose from, what admission checks, and where the
 nodes, M models, S step counts.
 """
 
+import dataclasses
 import weakref
 
 import numpy as np
 
 from edgegen.core.arrays import Array, namespace, one_hot, padding_is_silent
-from edgegen.core.state import ANY, ENERGY, LOCAL, MONEY, QUALITY, TIME, State
+from edgegen.core.state import ANY, ENERGY, LOCAL, MONEY, QUALITY, TIME, State, Tasks
 from edgegen.core.tree import value
 from edgegen.physics.channel import rate_bps
 from edgegen.physics.objective import scales
@@ -38,65 +39,148 @@ class Options:
     cost: Array  # float[T, N, M, S], weighted as in `physics.objective`; inf where not possible
 
 
+@value
+class Sizes:
+    """What does not change while a task waits: everything but ages, backlogs, models in memory and who lives."""
+
+    local: Array  # bool[1, N, 1, 1], the row of the task's own device
+    scale: tuple[Array, Array, Array]  # float[T] each, what seconds, joules and money are divided by
+    upload_s: Array  # as in `Options`, and so the others
+    download_s: Array
+    work_s: Array
+    quality: Array
+    node_energy_j: Array
+    money_usd: Array
+    device_energy_j: Array  # at full clock
+    runs: Array  # bool[T, N, M, S], breaks no rule where the node lives
+    within: Array  # bool[T, N, M, S], keeps the limits of money and quality
+    due_s: Array  # float[T], the deadline with the slack of rounding
+    error_cost: Array  # float[T, 1, M, S], the weighted error
+    time_price: Array  # float[T, 1, 1, 1], cost of a second
+    energy_price: Array  # float[T, 1, 1, 1], cost of a joule from the device
+    money_cost: Array  # float[T, N, M, S]
+
+
 _latest: tuple[weakref.ref[State], Options] | None = None
+_known: dict[tuple, tuple[State, Sizes]] = {}
+_KNOWN_SIZES = 128
+# Columns of tasks that change while they wait, or that say nothing about sizes.
+_MOVING = {"number", "origin", "age_s", "local_backlog_s"}
+_STILL = tuple(field.name for field in dataclasses.fields(Tasks) if field.name not in _MOVING)
 
 
 def options(state: State) -> Options:
     """Return the table of options in which every transfer has its link to itself.
 
     The table of the latest NumPy State is kept as long as that State lives: the dispatcher and the policy that it asks
-    look at the same State, and a State never changes.
+    look at the same State, and a State never changes. The sizes of the latest States are kept, too: requests mostly ask
+    for the same as others before them.
     """
     global _latest
     kept = _latest
     if kept is not None and kept[0]() is state:
         return kept[1]
-    table = tabulate(state)
-    if isinstance(state.tasks.live, np.ndarray) and isinstance(table.cost, np.ndarray):
-        _latest = (weakref.ref(state), table)
+    if not isinstance(state.tasks.live, np.ndarray) or not isinstance(state.models.quality, np.ndarray):
+        return tabulate(state)
+    table = combine(state, _sizes(state))
+    _latest = (weakref.ref(state), table)
     return table
 
 
-@padding_is_silent
+def _sizes(state: State) -> Sizes:
+    """Return the sizes of a NumPy State, from those that are known if it is like an earlier one to the last bit."""
+    tasks, nodes, links = state.tasks, state.nodes, state.links
+    content = [getattr(tasks, name).tobytes() for name in _STILL]
+    content += [links.uplink_bps.tobytes(), links.downlink_bps.tobytes(), links.rtt_s.tobytes()]
+    content += [links.uplink_snr.tobytes(), links.downlink_snr.tobytes()]
+    same = (state.models, state.steps, nodes.shared, nodes.memory_bytes, nodes.power_w, nodes.price_usd_per_s)
+    key = (*map(id, same), b"".join(content))
+    found = _known.get(key)
+    if found is None:
+        if len(_known) >= _KNOWN_SIZES:
+            _known.clear()
+        found = _known[key] = (state, sizes(state))  # the State keeps alive what the key knows by its identity
+    return found[1]
+
+
 def tabulate(state: State, *, uplink_share: float = 1.0, downlink_share: float = 1.0) -> Options:
     """Compute the table of options with the given shares of every link."""
+    return combine(state, sizes(state, uplink_share=uplink_share, downlink_share=downlink_share))
+
+
+@padding_is_silent
+def sizes(state: State, *, uplink_share: float = 1.0, downlink_share: float = 1.0) -> Sizes:
+    """Compute what does not change while the tasks wait."""
     xp = namespace(state.tasks.live, state.models.quality)
-    upload_s, download_s = transfer_s(state, uplink_share, downlink_share)
-    tasks, nodes, models = state.tasks, state.nodes, state.models
-    wait_s, load_s = promised_s(state), xp.where(nodes.resident, 0.0, models.load_s)
-    work_s = full_speed_s(state)
-    category = xp.where(tasks.live, tasks.category, 0)
-    quality = xp.moveaxis(models.quality[:, category, :], 1, 0)
-    start_s = xp.maximum(wait_s, upload_s)
-    fixed_part_s = (start_s + download_s)[:, :, None, None] + load_s[None, :, :, None]
-    clock = _best_clock(xp, state, work_s, fixed_part_s)
-    total_s = fixed_part_s + work_s / clock
+    tasks, nodes, models, slack = state.tasks, state.nodes, state.models, 1 + 1e-6
     local = (xp.arange(state.node_count) == LOCAL)[None, :, None, None]
-    radio_j = (tasks.transmit_power_w[:, None] * upload_s)[:, :, None, None]
-    device_j = xp.where(local, tasks.device_power_w[:, None, None, None] * clock**2 * work_s, radio_j + 0 * work_s)
+    upload_s, download_s = transfer_s(state, uplink_share, downlink_share)
+    work_s = full_speed_s(state)
     away_s = xp.where(local, 0.0, work_s)
-    node_j = nodes.power_w[None, :, None, None] * away_s
+    quality = models.quality.swapaxes(0, 1)[xp.where(tasks.live, tasks.category, 0)]
     money = nodes.price_usd_per_s[None, :, None, None] * away_s
-    possible = _possible(xp, state)
-    affordable = possible & _affordable(state, device_j, money, quality)
-    left_s = (tasks.deadline_s * (1 + 1e-6) - tasks.age_s)[:, None, None, None]
-    cost = _cost(xp, state, total_s, device_j, money, quality)
+    radio_j = (tasks.transmit_power_w[:, None] * upload_s)[:, :, None, None]
+    good = (quality * slack >= tasks.min_quality[:, None, None])[:, None]
+    scale = (time_scale, energy_scale, money_scale) = scales(state)
+
+    def price(column, unit):
+        return (tasks.weights[:, column] / unit)[:, None, None, None]
+
+    return Sizes(
+        local=local,
+        scale=scale,
+        upload_s=upload_s,
+        download_s=download_s,
+        work_s=work_s,
+        quality=quality,
+        node_energy_j=nodes.power_w[None, :, None, None] * away_s,
+        money_usd=money,
+        device_energy_j=xp.where(local, tasks.device_power_w[:, None, None, None] * work_s, radio_j),
+        runs=_runs(xp, state),
+        within=good & (money <= (tasks.money_budget_usd * slack)[:, None, None, None]),
+        due_s=tasks.deadline_s * slack,
+        error_cost=(tasks.weights[:, QUALITY, None, None] * (1 - quality))[:, None],
+        time_price=price(TIME, time_scale),
+        energy_price=price(ENERGY, energy_scale),
+        money_cost=price(MONEY, money_scale) * money,
+    )
+
+
+@padding_is_silent
+def combine(state: State, known: Sizes) -> Options:
+    """Compute the table of options of this moment."""
+    xp = namespace(state.tasks.live, state.models.quality)
+    tasks, nodes = state.tasks, state.nodes
+    wait_s, load_s = promised_s(state), xp.where(nodes.resident, 0.0, state.models.load_s)
+    start_s = xp.maximum(wait_s, known.upload_s) + known.download_s
+    fixed_part_s = start_s[:, :, None, None] + load_s[None, :, :, None]
+    if xp is np and not nodes.shared[LOCAL]:  # no clock can be lowered
+        clock, total_s, device_j = np.ones_like(known.work_s), fixed_part_s + known.work_s, known.device_energy_j
+    else:
+        clock = _best_clock(xp, state, known, fixed_part_s)
+        total_s = fixed_part_s + known.work_s / clock
+        device_j = xp.where(known.local, known.device_energy_j * clock**2, known.device_energy_j)
+    possible = known.runs & nodes.live[None, :, None, None]
+    within = known.within & (device_j <= (tasks.energy_budget_j * (1 + 1e-6))[:, None, None, None])
+    affordable = possible & within
+    left_s = (known.due_s - tasks.age_s)[:, None, None, None]
+    spent = known.time_price * total_s + known.energy_price * device_j
     return Options(
         possible=possible,
         affordable=affordable,
         feasible=affordable & (total_s <= left_s),
-        quality=quality,
-        upload_s=upload_s,
-        download_s=download_s,
+        quality=known.quality,
+        upload_s=known.upload_s,
+        download_s=known.download_s,
         wait_s=wait_s,
         load_s=load_s,
         clock=clock,
-        work_s=work_s,
+        work_s=known.work_s,
         total_s=total_s,
         device_energy_j=device_j,
-        node_energy_j=node_j,
-        money_usd=money,
-        cost=xp.where(possible, cost, np.inf),
+        node_energy_j=known.node_energy_j,
+        money_usd=known.money_usd,
+        cost=xp.where(possible, known.error_cost + spent + known.money_cost, np.inf),
     )
 
 
@@ -104,11 +188,11 @@ def transfer_s(state: State, uplink_share: Array, downlink_share: Array) -> tupl
     """Return upload and download seconds, each float[T, N]; shares may be numbers or [T, N]. LOCAL needs neither."""
     xp = namespace(state.tasks.live, state.links.rtt_s)
     links, tasks = state.links, state.tasks
-    away = (xp.arange(state.node_count) != LOCAL)[None, :]
-    up_bps = xp.maximum(rate_bps(links.uplink_bps, links.uplink_snr, xp.asarray(uplink_share)), 1e-9)
-    down_bps = xp.maximum(rate_bps(links.downlink_bps, links.downlink_snr, xp.asarray(downlink_share)), 1e-9)
-    up = xp.where(away, tasks.input_bits[:, None] / up_bps + links.rtt_s / 2, 0.0)
-    return up, xp.where(away, tasks.output_bits[:, None] / down_bps + links.rtt_s / 2, 0.0)
+    away, half_rtt_s = (xp.arange(state.node_count) != LOCAL)[None, :], links.rtt_s / 2
+    up_bps = xp.maximum(rate_bps(links.uplink_bps, links.uplink_snr, uplink_share), 1e-9)
+    down_bps = xp.maximum(rate_bps(links.downlink_bps, links.downlink_snr, downlink_share), 1e-9)
+    up = xp.where(away, tasks.input_bits[:, None] / up_bps + half_rtt_s, 0.0)
+    return up, xp.where(away, tasks.output_bits[:, None] / down_bps + half_rtt_s, 0.0)
 
 
 def promised_s(state: State) -> Array:
@@ -128,54 +212,33 @@ def full_speed_s(state: State) -> Array:
     return scale[:, :, None, None] * node_s[None]
 
 
-def _best_clock(xp, state: State, work_s: Array, fixed_part_s: Array) -> Array:
+def _best_clock(xp, state: State, known: Sizes, fixed_part_s: Array) -> Array:
     """Return the clock fraction that balances time against energy at LOCAL (1 elsewhere, and 1 on a fixed clock).
 
     Minimises w_t W / (x T) + w_e P x^2 W / E over x: x = (w_t E / (2 w_e P T))^(1/3), clipped to what the deadline and
     the energy budget leave (structure theorem of the local branch, after arXiv:2312.06203).
     """
-    tasks = state.tasks
-    time_scale, energy_scale, _ = scales(state)
+    tasks, (time_scale, energy_scale, _) = state.tasks, known.scale
     pull = 2 * tasks.weights[:, ENERGY] * tasks.device_power_w * time_scale
     ratio = xp.where(pull > 0, tasks.weights[:, TIME] * energy_scale / xp.where(pull > 0, pull, 1.0), 1.0)
-    free = xp.clip(ratio, 0.0, 1.0) ** (1 / 3)
-    left_s = (tasks.deadline_s - tasks.age_s)[:, None, None, None] - fixed_part_s
+    free = xp.minimum(xp.maximum(ratio, 0.0), 1.0) ** (1 / 3)
+    work_s = known.work_s[:, LOCAL]
+    left_s = (tasks.deadline_s - tasks.age_s)[:, None, None] - fixed_part_s[:, LOCAL]
     least = xp.where(left_s > 0, work_s / xp.maximum(left_s, 1e-12), 1.0)
-    budget = tasks.energy_budget_j[:, None, None, None]
-    used = xp.maximum(tasks.device_power_w[:, None, None, None] * work_s, 1e-12)
+    budget = tasks.energy_budget_j[:, None, None]
+    used = xp.maximum(tasks.device_power_w[:, None, None] * work_s, 1e-12)
     most = xp.sqrt(xp.where(budget < np.inf, budget / used, 1.0))
-    clock = xp.clip(xp.maximum(free[:, None, None, None], least), _LEAST_CLOCK, xp.clip(most, _LEAST_CLOCK, 1.0))
-    adjustable = (xp.arange(state.node_count) == LOCAL)[None, :, None, None] & state.nodes.shared[LOCAL]
-    return xp.where(adjustable, clock, 1.0)
+    most = xp.minimum(xp.maximum(most, _LEAST_CLOCK), 1.0)
+    clock = xp.minimum(xp.maximum(xp.maximum(free[:, None, None], least), _LEAST_CLOCK), most)
+    return xp.where(known.local & state.nodes.shared[LOCAL], clock[:, None], 1.0)
 
 
-def _possible(xp, state: State) -> Array:
+def _runs(xp, state: State) -> Array:
+    """bool[T, N, M, S]: breaks no rule of the data (see `core.rules`) where the node lives."""
     tasks, nodes, models = state.tasks, state.nodes, state.models
-    node_ok = tasks.live[:, None] & tasks.allowed & nodes.live[None, :]
-    model_ok = (tasks.model == ANY)[:, None] | (one_hot(xp, tasks.model, state.model_count))
+    node_ok = tasks.live[:, None] & tasks.allowed
+    model_ok = (tasks.model == ANY)[:, None] | one_hot(xp, tasks.model, state.model_count)
     runs = models.available & models.live[None, :] & (models.memory_bytes[None, :] <= nodes.memory_bytes[:, None])
     steps_ok = (tasks.steps == ANY)[:, None] | (tasks.steps[:, None] == state.steps[None, :])
     where = node_ok[:, :, None] & model_ok[:, None, :] & runs[None]
     return where[..., None] & steps_ok[:, None, None, :]
-
-
-def _affordable(state: State, device_j: Array, money: Array, quality: Array) -> Array:
-    tasks, slack = state.tasks, 1 + 1e-6
-
-    def per_task(limit):
-        return limit[:, None, None, None] * slack
-
-    within = (device_j <= per_task(tasks.energy_budget_j)) & (money <= per_task(tasks.money_budget_usd))
-    return within & (quality[:, None] * slack >= tasks.min_quality[:, None, None, None])
-
-
-def _cost(xp, state: State, total_s: Array, device_j: Array, money: Array, quality: Array) -> Array:
-    time_scale, energy_scale, money_scale = scales(state)
-    weights = state.tasks.weights
-
-    def per_task(column, scale):
-        return (weights[:, column] / scale)[:, None, None, None]
-
-    worth = weights[:, QUALITY, None, None, None] * (1 - quality[:, None])
-    spent = per_task(TIME, time_scale) * total_s + per_task(ENERGY, energy_scale) * device_j
-    return worth + spent + per_task(MONEY, money_scale) * money

@@ -21,6 +21,7 @@ from edgegen.plan.places import Placement, Places
 
 Place = tuple[int, int]  # node row, and the device for LOCAL (-1 elsewhere)
 _GAIN = 1e-9  # a move must save more than this
+_HOST_LEAVES = {np.ndarray}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,37 +75,41 @@ def _searched(state: State, table: Options, effort: int) -> Plan:
 
 def _alone(state: State, table: Options, task: int) -> Plan:
     """Plan the only task: it shares nothing with anybody, so the cheapest option of the table is the best plan."""
-    weights = state.tasks.weights[task]
-    refusal = REFUSAL * float(weights[QUALITY] + weights[TIME] + weights[ENERGY])
+    weights = state.tasks.weights[task].tolist()
+    refusal = REFUSAL * (weights[QUALITY] + weights[TIME] + weights[ENERGY])
     cost = np.where(table.feasible[task], table.cost[task], np.inf)
     node, model, step = best = np.unravel_index(int(cost.argmin()), cost.shape)
-    hold, least = Decision.hold(state), float(cost[best])
-    if least >= refusal:
-        hold.node[task] = HOLD if least < np.inf else REJECT
-        return Plan(hold, refusal, 0, True)
-    chosen = {
-        "node": node,
-        "model": model,
-        "steps": state.steps[step],
-        "uplink_share": 1.0,
-        "downlink_share": 1.0,
-        "compute_share": table.clock[task][best] if node == LOCAL else 1.0,
-        "power_w": state.tasks.transmit_power_w[task],
-    }
-    columns = {name: np.array(getattr(hold, name)) for name in chosen}
-    for name, value in chosen.items():
-        columns[name][task] = value
-    return Plan(hold.replace(**columns), least, 0, True)
+    least = float(cost[best])
+    whole, shares = np.zeros((4, state.task_count), dtype=np.int32), np.zeros((4, state.task_count))
+    whole[0], whole[3] = HOLD, 1
+    if least < refusal:
+        clock = table.clock[task][best] if node == LOCAL else 1.0
+        whole[:3, task] = node, model, state.steps[step]
+        shares[:, task] = 1.0, 1.0, clock, state.tasks.transmit_power_w[task]
+    elif least == np.inf:
+        whole[0, task] = REJECT
+    decision = Decision(
+        node=whole[0],
+        model=whole[1],
+        steps=whole[2],
+        trials=whole[3],
+        uplink_share=shares[0],
+        downlink_share=shares[1],
+        compute_share=shares[2],
+        power_w=shares[3],
+        resident=state.nodes.resident,
+    )
+    return Plan(decision, min(least, refusal), 0, True)
 
 
 def _host(state: State) -> State:
     """Return the State with NumPy leaves; a JAX State is copied to the host once."""
+    parts = (state.tasks, state.nodes, state.links, state.models)
+    if all({*map(type, vars(part).values())} == _HOST_LEAVES for part in parts) and type(state.steps) is np.ndarray:
+        return state  # at a tenth of the cost of looking at it as a tree
     import jax
 
-    leaves, tree = jax.tree.flatten(state)
-    if all(isinstance(leaf, np.ndarray | np.generic | float | int) for leaf in leaves):
-        return state
-    return jax.tree.unflatten(tree, [np.asarray(leaf) for leaf in leaves])
+    return jax.tree.map(np.asarray, state)
 
 
 class _Search:

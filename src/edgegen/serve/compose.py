@@ -50,7 +50,14 @@ def compose(
     )
     folders = {model.name: model.folder for model in config.models if model.folder}
     workers = {node.name: _worker(node.name, maker, folders) for node in fleet.nodes}
-    runtime = Runtime(dispatcher, workers, teller=teller, keep=settings.keep_images, tick_s=settings.tick)
+    runtime = Runtime(
+        dispatcher,
+        workers,
+        teller=teller,
+        write_first=settings.fsync,
+        keep=settings.keep_images,
+        tick_s=settings.tick,
+    )
     return Gateway(runtime, Intake(config), keys_of(config) if keys is None else keys)
 
 

@@ -6,6 +6,7 @@ others wait in the order in which they came.
 
 import asyncio
 import collections
+import math
 import time
 
 import numpy as np
@@ -86,6 +87,6 @@ async def _transfer(channel: Channel, bits: float, full_bps: float, path: Link, 
 
 def transfer_s(bits: float, full_bps: float, snr: float, share: float) -> float:
     """Return how long bits are on the air with a share of the band."""
-    if np.isinf(full_bps):
+    if math.isinf(full_bps):
         return 0.0
     return bits / max(float(rate_bps(np.float64(full_bps), np.float64(snr), np.float64(share))), 1e-9)

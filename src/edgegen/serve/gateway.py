@@ -6,6 +6,7 @@ import edgegen
 from edgegen.serve import problems
 from edgegen.serve.assembly import Gateway
 from edgegen.serve.described import ERRORS, describe
+from edgegen.serve.direct import Direct
 from edgegen.serve.guard import Guard
 from edgegen.serve.routes import images, observe, page, plan
 from edgegen.serve.wire import FIELDS
@@ -27,5 +28,6 @@ def build_app(gateway: Gateway) -> FastAPI:
     app.include_router(observe.operations(gateway), responses=ERRORS)
     page.install(app)
     describe(app)
+    app.add_middleware(Direct, gateway=gateway)
     app.add_middleware(Guard, keys=gateway.keys, metrics=gateway.runtime.metrics)
     return app

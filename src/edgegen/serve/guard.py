@@ -32,6 +32,7 @@ class Guard:
 
     def __init__(self, app: ASGIApp, *, keys: Keys, metrics: Metrics):
         self._app, self._keys, self._metrics = app, keys, metrics
+        self._log = log.bind()  # knows its level: what is not logged costs nothing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -59,7 +60,7 @@ class Guard:
             await problem.response()(scope, receive, send_with_headers)
         finally:
             self._metrics.http.labels(str(status)).inc()
-            log.debug(
+            self._log.debug(
                 "http", id=identifier, method=scope["method"], path=scope["path"], status=status,
                 seconds=round(time.perf_counter() - began_s, 6),
             )  # fmt: skip

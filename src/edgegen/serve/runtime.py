@@ -2,7 +2,6 @@
 
 import asyncio
 import collections
-import math
 import time
 from typing import Any
 
@@ -31,6 +30,8 @@ from edgegen.dispatch.messages import (
 )
 from edgegen.observe.metrics import Metrics
 from edgegen.serve.bus import Bus
+from edgegen.serve.chores import Chores
+from edgegen.serve.chronicle import Chronicle
 from edgegen.serve.journey import Roads, Ticket
 from edgegen.serve.store import MAX_RECORDS, Record, Status, Store
 from edgegen.serve.teller import Teller
@@ -52,6 +53,7 @@ class Runtime:
         workers: dict[str, AbstractWorker],
         *,
         teller: Teller,
+        write_first: bool = False,
         keep: int = MAX_RECORDS,
         tick_s: float = 0.1,
     ):
@@ -66,6 +68,9 @@ class Runtime:
         self._events: collections.deque[Event] = collections.deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._feeding = False
+        self._write_first = write_first  # the journal's line, before anything is done about an event
+        self.chores = Chores()  # telling and counting
+        self._chronicle = Chronicle(self.metrics)
         self.accepting = False
 
     # life
@@ -100,6 +105,7 @@ class Runtime:
         if self._tasks:
             await asyncio.wait(self._tasks)
         await asyncio.gather(*(worker.close() for worker in self.roads.workers.values()))
+        self.chores.catch_up()
         self._teller.close()
 
     def now_s(self) -> float:
@@ -146,14 +152,22 @@ class Runtime:
         self._feeding = True
         try:
             while self._events:
-                event = self._events.popleft()
-                began_s = time.perf_counter()
-                commands = self.dispatcher.handle(event, self.now_s())
-                self.metrics.decision_s.observe(time.perf_counter() - began_s)
-                for command in commands:
-                    self._obey(command)
+                self._handle(self._events.popleft())
         finally:
             self._feeding = False
+
+    def _handle(self, event: Event) -> None:
+        """Let the dispatcher decide, send the orders out, and write the journal while the workers work."""
+        began_s = time.perf_counter()
+        commands = self.dispatcher.react(event, self.now_s())
+        took_s = time.perf_counter() - began_s
+        if self._write_first:
+            self.dispatcher.note()
+        else:
+            self.chores.add(self.dispatcher.note)
+        self.chores.add(lambda: self.metrics.decision_s.observe(took_s))
+        for command in commands:
+            self._obey(command)
 
     def _obey(self, command: Command) -> None:
         match command:
@@ -177,10 +191,10 @@ class Runtime:
         record, node = ticket.record, self.roads.nodes[start.node]
         record.start, record.tier, record.status = start, node.tier, "running"
         record.emulated = node.emulated if node.name != record.request.origin else _local(node.emulated)
-        record.tell(self.now_s(), "started", node=start.node, model=start.model, steps=start.steps,
-                    attempt=start.attempt, reason=start.reason)  # fmt: skip
-        self.metrics.placed.labels(start.node, start.model).inc()
         ticket.travelling = self._spawn(self._travel(ticket, start), f"journey of {start.id}")
+        now_s = self.now_s()
+        # The loop sends the order first, then it comes to this, and so to the journal.
+        self.chores.add(lambda: self._chronicle.started(record, start, now_s), soon=True)
         self._publish("decided", record)
 
     def _cancel(self, cancel: Cancel) -> None:
@@ -207,18 +221,22 @@ class Runtime:
         try:
             arrival = await self.roads.travel(ticket, start, lambda progress: self._progress(ticket, progress))
         except JobError as error:
-            ticket.record.tell(self.now_s(), "failed", node=start.node, reason=str(error))
+            self._tell(ticket, "failed", start, error)
             self.feed(Failed(start.id, str(error), retry=error.retry))
             return
         except WorkerGoneError as error:  # NodeLost was fed before; what happens next is the dispatcher's to say
-            ticket.record.tell(self.now_s(), "lost", node=start.node, reason=str(error))
+            self._tell(ticket, "lost", start, error)
             return
         now_s, record, report = self.now_s(), ticket.record, arrival.report
         actual = self.roads.measured(start, request.origin, arrival, now_s - request.arrived_s)
         record.actual, record.compute_s, record.behind_s = actual, report.compute_s, report.behind_s
         self.store.keep_picture(record, arrival.png)
-        self.feed(Finished(start.id, actual))
         self._end(ticket, "finished", None)
+        self.feed(Finished(start.id, actual))
+
+    def _tell(self, ticket: Ticket, what: str, start: Start, error: EdgegenError) -> None:
+        now_s, reason = self.now_s(), str(error)
+        self.chores.add(lambda: ticket.record.tell(now_s, what, node=start.node, reason=reason))
 
     def _progress(self, ticket: Ticket, progress: Progress) -> None:
         if progress.preview_b64:
@@ -236,7 +254,6 @@ class Runtime:
             return
         record = ticket.record
         record.status, record.error = status, str(error) if error else None
-        record.tell(self.now_s(), status, **({"reason": str(error)} if error else {}))
         if ticket.travelling is not None and status != "finished":
             ticket.travelling.cancel()
         ticket.previews.put_nowait(None)
@@ -246,27 +263,9 @@ class Runtime:
             else:
                 ticket.done.set_exception(error)
                 ticket.done.exception()  # whoever waits gets it; nobody waiting is no mistake
-        self._count(record)
-        tell = log.debug if status in ("finished", "cancelled") else log.info
-        tell("picture", id=record.id, status=status, node=record.start.node if record.start else None)
+        now_s = self.now_s()
+        self.chores.add(lambda: self._chronicle.ended(record, status, now_s))
         self._publish({"cancelled": "failed"}.get(status, status), record)
-
-    def _count(self, record: Record) -> None:
-        metrics, actual = self.metrics, record.actual
-        metrics.requests.labels(record.status).inc()
-        if actual is None or record.start is None:
-            return
-        metrics.actual_s.observe(actual.total_s)
-        metrics.predicted_s.observe(record.start.predicted.total_s)
-        for part, histogram in metrics.parts_s.items():
-            histogram.observe(getattr(actual, part))
-        if math.isfinite(record.request.limits.deadline_s):
-            metrics.deadlines.labels(str(actual.total_s <= record.request.limits.deadline_s).lower()).inc()
-        if record.behind_s:
-            metrics.behind_s.labels(record.start.node).inc(record.behind_s)
-        metrics.device_energy_j.inc(actual.device_energy_j)
-        metrics.node_energy_j.inc(actual.node_energy_j)
-        metrics.money_usd.inc(actual.money_usd)
 
     def _publish(self, kind: str, record: Record) -> None:
         if self.bus.listeners:
@@ -325,11 +324,12 @@ class Runtime:
         """Return what `/v1/nodes` shows."""
         return {"data": self.dispatcher.snapshot(self.now_s())}
 
-    def _decided(self, decided: dict[str, Any], digest: str) -> None:
-        ticket = self._tickets.get(decided["id"])
-        if ticket is not None:
+    def _decided(self, now_s: float, decided: dict[str, Any], digest: str) -> None:
+        ticket = self._tickets.get(decided["id"])  # it may have ended since
+        record = ticket.record if ticket else self.store.get(decided["id"])
+        if record is not None:
             shown = {key: value for key, value in decided.items() if key != "id"}
-            ticket.record.tell_decision(self.now_s(), shown, digest)
+            record.tell_decision(now_s, shown, digest)
 
 
 def _local(emulated: tuple[str, ...]) -> tuple[str, ...]:

@@ -94,14 +94,15 @@ def _importance(pictures: torch.Tensor) -> torch.Tensor:
 
 
 def _whole(rng: np.random.Generator, batch: int) -> np.ndarray:
-    return render(lay_out([training_scene(rng) for _ in range(batch)], rng))
+    return render(lay_out([training_scene(rng) for _ in range(batch)], rng, recipe.FINE))
 
 
 def _crops(rng: np.random.Generator, batch: int) -> np.ndarray:
-    """Cut half of each side out of drawn pictures, around the first object."""
-    layout = lay_out([training_scene(rng) for _ in range(batch)], rng)
-    whole, half = render(layout), SIDE // 2
-    corner = np.clip(layout.centre[:, 0] - half / 2 + rng.uniform(-8, 8, (batch, 2)), 0, half).astype(int)
+    """Cut half of each side out of drawn pictures, around the first object, along the latents' cells."""
+    layout = lay_out([training_scene(rng) for _ in range(batch)], rng, recipe.FINE)
+    whole, half, cell = render(layout), SIDE // 2, SIDE // recipe.LATENT_SIDE
+    corner = np.clip(layout.centre[:, 0] - half / 2 + rng.uniform(-8, 8, (batch, 2)), 0, half)
+    corner = np.round(corner / cell).astype(int) * cell  # as in whole pictures, centres lie on corners of cells
     return np.stack([one[y : y + half, x : x + half] for one, (x, y) in zip(whole, corner, strict=True)])
 
 

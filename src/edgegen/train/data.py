@@ -18,16 +18,6 @@ def training_scene(rng: np.random.Generator) -> Scene:
             return scene
 
 
-def held_out_scenes(rng: np.random.Generator, category: str, count: int) -> list[Scene]:
-    """Draw scenes of a category that training never saw."""
-    found: list[Scene] = []
-    while len(found) < count:
-        scene = sample_scene(rng, category)
-        if held_out(scene):
-            found.append(scene)
-    return found
-
-
 def to_tensor(pictures: np.ndarray) -> torch.Tensor:
     """Turn uint8[B, H, W, 3] into float[B, 3, H, W] in [-1, 1]."""
     return torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1

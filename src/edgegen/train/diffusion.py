@@ -1,4 +1,4 @@
-"""Train the text-to-image models: a small UNet and its text encoder together, on latents, by v-prediction."""
+"""Train the text-to-image models: a small UNet on latents, by v-prediction, guided by an encoder that can read."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from diffusers import AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from edgegen.train import recipe
+from edgegen.generate.samplers import ALPHAS
+from edgegen.train import pool, reading, recipe
 from edgegen.train.loop import Average, pick_device, step_seed, train
-from edgegen.train.pool import nothing, shard, shards
-from edgegen.train.tokens import END, START, word_ids
+from edgegen.train.tokens import END, START, nothing, word_ids
 
 
 @dataclass
@@ -26,22 +26,17 @@ class Networks:
     unet: UNet2DConditionModel
     text: CLIPTextModel
 
-    def module(self) -> torch.nn.Module:
-        """Give both as one module, for the optimiser and for checkpoints."""
-        return torch.nn.ModuleDict({"unet": self.unet, "text": self.text})
-
 
 def build(size: recipe.Size) -> Networks:
     """Make the untrained networks of one size."""
-    levels = len(size.block_channels)
     unet = UNet2DConditionModel(
         sample_size=recipe.LATENT_SIDE,
         in_channels=recipe.LATENT_CHANNELS,
         out_channels=recipe.LATENT_CHANNELS,
         layers_per_block=1,
         block_out_channels=size.block_channels,
-        down_block_types=("CrossAttnDownBlock2D",) * levels,
-        up_block_types=("CrossAttnUpBlock2D",) * levels,
+        down_block_types=tuple("CrossAttnDownBlock2D" if attends else "DownBlock2D" for attends in size.attends),
+        up_block_types=tuple("CrossAttnUpBlock2D" if attends else "UpBlock2D" for attends in reversed(size.attends)),
         cross_attention_dim=size.text_width,
         attention_head_dim=tuple(max(1, width // 28) for width in size.block_channels),  # type: ignore[arg-type]
         norm_num_groups=8,
@@ -71,9 +66,10 @@ def build(size: recipe.Size) -> Networks:
 
 def scheduler() -> DDIMScheduler:
     """The noise schedule that training and every sampler share."""
+    before = np.concatenate([[1.0], ALPHAS[:-1]])
     return DDIMScheduler(
         num_train_timesteps=recipe.TRAIN_TIMESTEPS,
-        beta_schedule="squaredcos_cap_v2",
+        trained_betas=(1 - ALPHAS / before).tolist(),
         prediction_type="v_prediction",
         timestep_spacing="trailing",
         clip_sample=False,
@@ -85,45 +81,32 @@ def fit(
     size: recipe.Size, folder: Path, autoencoder: AutoencoderTiny, steps_scale: float, progress: Callable[..., None]
 ) -> Networks:
     """Train one size, or load what is already trained, and give the averaged networks."""
-    device = pick_device()
+    device, budget = pick_device(), size.budget.scaled(steps_scale)
     torch.manual_seed(recipe.SEED)
     networks = build(size)
     networks.unet.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-arg]
     networks.text.to(device)  # type: ignore[arg-type]
-    for lesson in size.lessons():
-        _learn(networks, lesson, folder, autoencoder, steps_scale, progress)
-    networks.module().eval()
-    return networks
-
-
-def _learn(
-    networks: Networks,
-    lesson: recipe.Lesson,
-    folder: Path,
-    autoencoder: AutoencoderTiny,
-    steps_scale: float,
-    progress: Callable[..., None],
-) -> None:
-    budget = lesson.budget.scaled(steps_scale)
-    device, both = pick_device(), networks.module()
-    average = Average(both, 0.999)
+    reading.fit(f"{size.name}-text", networks.text, recipe.READING_BUDGET.scaled(steps_scale), folder, progress)
+    unet, average = networks.unet, Average(networks.unet, 0.999)
     optimiser = torch.optim.AdamW(
-        both.parameters(), lr=budget.peak_rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True
+        unet.parameters(), lr=budget.peak_rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True
     )
-    feed = _Feed(lesson, folder, autoencoder, budget.batch, shards(steps_scale))
+    feed = _Feed(size.name, folder / pool.FOLDER, autoencoder, budget.batch, pool.shards(steps_scale))
 
     def advance(step: int) -> dict[str, float]:
         loss = _loss(networks, feed.batch(step), device)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(both.parameters(), 1.0)
+        norm = torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
         optimiser.step()
         average.update(step)
         return {"loss": float(loss.detach()), "gradient": float(norm)}
 
-    parts: dict[str, Any] = {"networks": both, "average": average}
-    train(lesson.name, folder, budget, parts=parts, optimiser=optimiser, advance=advance, progress=progress)
-    both.load_state_dict(average.weights)
+    parts: dict[str, Any] = {"network": unet, "average": average}
+    train(size.name, folder, budget, parts=parts, optimiser=optimiser, advance=advance, progress=progress)
+    unet.load_state_dict(average.weights)
+    unet.eval()
+    return networks
 
 
 @dataclass
@@ -139,10 +122,8 @@ class _Batch:
 class _Feed:
     """Gives the batch of any step, from the step's number alone."""
 
-    def __init__(
-        self, lesson: recipe.Lesson, folder: Path, autoencoder: AutoencoderTiny, batch: int, shard_count: int
-    ) -> None:
-        self._stage, self._style, self._folder = lesson.name, lesson.style, folder / lesson.pool
+    def __init__(self, stage: str, folder: Path, autoencoder: AutoencoderTiny, batch: int, shard_count: int) -> None:
+        self._stage, self._folder = stage, folder
         self._autoencoder = autoencoder
         self._batch, self._shards = batch, shard_count
         self._held: tuple[int, tuple[np.ndarray, np.ndarray], np.ndarray] | None = None
@@ -152,7 +133,7 @@ class _Feed:
         per_shard = recipe.SHARD_PICTURES // self._batch
         round_, at = divmod(step, per_shard)
         if self._held is None or self._held[0] != round_:
-            rows = shard(self._folder, round_ % self._shards, self._style, self._autoencoder)
+            rows = pool.shard(self._folder, round_ % self._shards, self._autoencoder)
             order = np.random.default_rng(step_seed(f"{self._stage} order", round_)).permutation(len(rows[0]))
             self._held = round_, rows, order
         _, (latents, tokens), order = self._held
@@ -176,8 +157,9 @@ def _loss(networks: Networks, batch: _Batch, device: torch.device) -> torch.Tens
     alpha = _ALPHAS[batch.timesteps].view(-1, 1, 1, 1)
     noisy = (alpha.sqrt() * batch.latents + (1 - alpha).sqrt() * batch.noise).to(device)
     target = (alpha.sqrt() * batch.noise - (1 - alpha).sqrt() * batch.latents).to(device)
+    with torch.no_grad():
+        text = networks.text(batch.tokens.to(device)).last_hidden_state  # it can read already
     with torch.autocast(device.type, torch.bfloat16):
-        text = networks.text(batch.tokens.to(device)).last_hidden_state
         guess = networks.unet(
             noisy.contiguous(memory_format=torch.channels_last), batch.timesteps.to(device), encoder_hidden_states=text
         ).sample

@@ -13,17 +13,18 @@ from typing import Any
 import numpy as np
 
 from edgegen.generate.backends.onnx import OnnxBackend
-from edgegen.generate.builtin import SHARED_FOLDERS, SIDE
-from edgegen.generate.grammar import CATEGORIES, Scene
+from edgegen.generate.builtin import SHARED_FOLDERS, SIDE, Sampling
+from edgegen.generate.grammar import CATEGORIES, Scene, held_out_scenes
 from edgegen.generate.judge import Judge
-from edgegen.generate.show import held_out_scenes, run
+from edgegen.generate.show import run
 from edgegen.train import recipe
 
 SHARED_FILES = ("decoder.onnx", "vocabulary.json")
 OWN = ("unet", "text_encoder", "unet.onnx", "text.onnx", "model_index.json")
-GUIDANCES = (1.0, 1.5, 2.0, 3.0)
-GUIDANCE_GAIN = 0.02  # guidance doubles the cost of a step, so it must earn this much
+SAMPLINGS = [Sampling(sampler, guidance) for sampler in ("ddim", "dpmpp") for guidance in (1.0, 1.5, 2.0, 3.0)]
+GUIDANCE_GAIN = 0.01  # guidance doubles the cost of a step, so it must earn this much
 STEPS = (1, 2, 4, 8, 16)
+TRIAL_STEPS = STEPS[-1]
 TRIAL_SEED, CARD_SEED = 101, 202  # captions for choosing the guidance are not those for the card
 PER_CATEGORY = 100
 
@@ -31,7 +32,7 @@ Progress = Callable[[str, int, int, dict[str, float]], None]
 
 
 def ship(out: Path, weights: Path, progress: Progress) -> None:
-    """Collect the models of a finished run into a weights folder, choose their guidance and measure their cards."""
+    """Collect the models of a finished run into a weights folder, choose their sampling and measure their cards."""
     weights.mkdir(parents=True, exist_ok=True)
     shutil.copy2(out / "judge.onnx", weights / "judge.onnx")
     sizes = [size for size in recipe.SIZES.values() if (out / size.name).is_dir()]
@@ -55,29 +56,27 @@ def collect(source: Path, weights: Path, name: str) -> None:
 
 
 def measure(folder: Path, judge: Judge) -> dict[str, Any]:
-    """Choose the guidance on some held-out captions, then measure quality against steps on others."""
+    """Choose sampler and guidance on some held-out captions, then measure quality against steps on others."""
     backend = OnnxBackend(folder)
-    trial = [scene for name in CATEGORIES for scene in held_out_scenes(name, PER_CATEGORY // 2, TRIAL_SEED)]
-    trials = {}
-    for guidance in GUIDANCES:
-        shares = all_right(backend, judge, trial, STEPS[-1], guidance)
-        trials[guidance] = float(np.mean(list(shares.values())))
-    best = max(trials, key=lambda guidance: trials[guidance])
-    guidance = best if trials[best] >= trials[1.0] + GUIDANCE_GAIN else 1.0
+    trial = [scene for name in CATEGORIES for scene in held_out_scenes(name, PER_CATEGORY, TRIAL_SEED)]
+    trials = {
+        way: float(np.mean(list(all_right(backend, judge, trial, TRIAL_STEPS, way).values()))) for way in SAMPLINGS
+    }
+    best = max(SAMPLINGS, key=lambda way: trials[way] - (GUIDANCE_GAIN if way.guidance > 1 else 0.0))
     scenes = [scene for name in CATEGORIES for scene in held_out_scenes(name, PER_CATEGORY, CARD_SEED)]
     return {
-        "guidance": guidance,
-        "guidance_trials": {str(strength): share for strength, share in trials.items()},
-        "sampler": "ddim",
-        "all_right": {str(steps): all_right(backend, judge, scenes, steps, guidance) for steps in STEPS},
+        "guidance": best.guidance,
+        "sampler": best.sampler,
+        "trials": [{**way._asdict(), "steps": TRIAL_STEPS, "all_right": share} for way, share in trials.items()],
+        "all_right": {str(steps): all_right(backend, judge, scenes, steps, best) for steps in STEPS},
         "captions_per_category": PER_CATEGORY,
     }
 
 
-def all_right(backend: OnnxBackend, judge: Judge, scenes: list[Scene], steps: int, guidance: float) -> dict[str, float]:
+def all_right(backend: OnnxBackend, judge: Judge, scenes: list[Scene], steps: int, way: Sampling) -> dict[str, float]:
     """Share of pictures with every attribute right, per category."""
     prompts = [scene.caption() for scene in scenes]
-    pictures = run(backend, prompts, steps=steps, seeds=range(len(prompts)), guidance=guidance)
+    pictures = run(backend, prompts, steps=steps, seeds=range(len(prompts)), sampling=way)
     right: dict[str, list[bool]] = {name: [] for name in CATEGORIES}
     for scene, verdict in zip(scenes, judge(pictures, scenes), strict=True):
         right[scene.category].append(verdict.all_right)
@@ -97,13 +96,11 @@ def facts(folder: Path) -> dict[str, Any]:
 
 def training(out: Path, size: recipe.Size) -> dict[str, Any]:
     """Say how long the training took, from its logs."""
-    steps, seconds, pictures = 0, 0.0, 0
-    for lesson in size.lessons():
-        with (out / f"{lesson.name}.csv").open(newline="") as file:
-            last = list(csv.DictReader(file))[-1]
-        steps, seconds = steps + int(last["step"]), seconds + float(last["cpu_s"])
-        pictures += int(last["step"]) * lesson.budget.batch
-    return {"steps": steps, "pictures": pictures, "cpu_s": round(seconds), "seed": recipe.SEED}
+    with (out / f"{size.name}.csv").open(newline="") as file:
+        last = list(csv.DictReader(file))[-1]
+    steps = int(last["step"])
+    pictures = steps * size.budget.batch
+    return {"steps": steps, "pictures": pictures, "cpu_s": round(float(last["cpu_s"])), "seed": recipe.SEED}
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -7,8 +7,10 @@ from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 from transformers import CLIPTokenizer
 
+from edgegen.generate.grammar import Scene
 from edgegen.generate.words import MODEL_WORDS
 from edgegen.train.recipe import MAX_TOKENS
 
@@ -34,6 +36,22 @@ def word_ids() -> dict[str, int]:
     vocabulary, _ = _byte_pairs(MODEL_WORDS)
     ids = {word: vocabulary[f"{word}</w>"] for word in MODEL_WORDS}
     return {**ids, START: vocabulary[START], END: vocabulary[END]}
+
+
+def encode_captions(scenes: list[Scene]) -> np.ndarray:
+    """Turn captions into token ids, int64[B, MAX_TOKENS], padded with the end mark as the tokenizer does."""
+    ids = word_ids()
+    out = np.full((len(scenes), MAX_TOKENS), ids[END], np.int64)
+    for row, scene in enumerate(scenes):
+        words = scene.caption().replace(",", " ,").split()
+        out[row, : len(words) + 1] = [ids[START], *(ids[word] for word in words)]
+    return out
+
+
+def nothing() -> np.ndarray:
+    """Token ids of the empty caption, int64[MAX_TOKENS]."""
+    ids = word_ids()
+    return np.array([ids[START]] + [ids[END]] * (MAX_TOKENS - 1), np.int64)
 
 
 def _byte_pairs(words: tuple[str, ...]) -> tuple[dict[str, int], list[tuple[str, str]]]:

@@ -8,7 +8,9 @@ import secrets
 from collections.abc import AsyncGenerator, AsyncIterator
 
 from fastapi import APIRouter, Request, Response
+from pydantic_core import to_json
 from sse_starlette import EventSourceResponse, ServerSentEvent
+from starlette.types import Receive
 
 from edgegen.core.errors import EdgegenError
 from edgegen.serve import answers
@@ -24,6 +26,7 @@ _STREAM: dict[int | str, dict] = {
     200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "The pictures."}
 }
 _PNG: dict[int | str, dict] = {200: {"content": {"image/png": {}}, "description": "The picture."}}
+PATH = "/v1/images/generations"
 WATCH_AFTER_S = 0.02  # pictures that are done sooner are not worth watching whether their client is still there
 _to_json = json.JSONEncoder(separators=(",", ":")).encode
 _PICTURE_ID = re.compile(r"img_[0-9a-f]{24}")
@@ -33,17 +36,10 @@ def router(gateway: Gateway) -> APIRouter:
     """Return the routes of pictures."""
     routes = APIRouter(tags=["images"])
 
-    @routes.post("/v1/images/generations", response_model=ImagesAnswer, responses=_STREAM)
+    @routes.post(PATH, response_model=ImagesAnswer, responses=_STREAM)
     async def create(body: ImageBody, request: Request) -> Response:
         """Make pictures. The `edgegen` object says what they may cost; the answer says where they were made and why."""
-        tickets = _submit(gateway, body)
-        if body.stream:
-            return _stream(gateway, body, tickets[0])
-        records = await _finished(gateway, tickets, request)
-        answer = await answers.images_response(
-            body, records, policy=gateway.runtime.policy, base_url=str(request.base_url).rstrip("/")
-        )
-        return Response(_to_json(answer), media_type="application/json")
+        return await make(gateway, body, request)
 
     @routes.get("/v1/images/{name}.png", response_class=Response, responses=_PNG)
     async def picture(name: str) -> Response:
@@ -55,6 +51,17 @@ def router(gateway: Gateway) -> APIRouter:
         return Response(png, media_type="image/png", headers={"Cache-Control": "private, max-age=86400, immutable"})
 
     return routes
+
+
+async def make(gateway: Gateway, body: ImageBody, request: Request) -> Response:
+    """Make the pictures of a body that is well-formed. **Raises** `EdgegenError` and `Problem`."""
+    tickets = _submit(gateway, body)
+    if body.stream:
+        return _stream(gateway, body, tickets[0])
+    records = await _finished(gateway, tickets, request.receive)
+    base_url = str(request.base_url).rstrip("/") if body.response_format == "url" else ""
+    answer = await answers.images_response(body, records, policy=gateway.runtime.policy, base_url=base_url)
+    return Response(to_json(answer), media_type="application/json")
 
 
 def _submit(gateway: Gateway, body: ImageBody) -> list[Ticket]:
@@ -73,33 +80,41 @@ def _submit(gateway: Gateway, body: ImageBody) -> list[Ticket]:
     return tickets
 
 
-async def _finished(gateway: Gateway, tickets: list[Ticket], request: Request) -> list[Record]:
+async def _finished(gateway: Gateway, tickets: list[Ticket], receive: Receive) -> list[Record]:
     """Wait for all pictures; when the client goes away or one of them fails, the work on the others stops."""
-    missing = {ticket.done for ticket in tickets}
-    gone: asyncio.Task[None] | None = None
+    pictures = [ticket.done for ticket in tickets]
+    ready = pictures[0] if len(pictures) == 1 else asyncio.gather(*pictures)
+    watch = _Watch(receive, ready)
     try:
-        while missing:
-            watched = {gone, *missing} if gone else missing
-            patience_s = None if gone else WATCH_AFTER_S
-            done, _ = await asyncio.wait(watched, timeout=patience_s, return_when=asyncio.FIRST_COMPLETED)
-            if gone in done:
-                raise Problem(499, "the client went away", code="client_closed_request")
-            if not done:
-                gone = asyncio.create_task(_gone(request))
-            for picture in missing & done:
-                picture.result()
-            missing -= done
+        await ready
         return [ticket.record for ticket in tickets]
     finally:
-        if gone:
-            gone.cancel()
+        watch.end()
         _abandon(gateway, tickets)
 
 
-async def _gone(request: Request) -> None:
-    """Return when the client is gone."""
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
+class _Watch:
+    """Ends the waiting for pictures when their client goes away; it begins to look only when they take a while."""
+
+    def __init__(self, receive: Receive, ready: asyncio.Future):
+        self._receive, self._ready = receive, ready
+        self._task: asyncio.Task[None] | None = None
+        self._timer = asyncio.get_running_loop().call_later(WATCH_AFTER_S, self._begin)
+
+    def end(self) -> None:
+        """Look no longer."""
+        self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()
+
+    def _begin(self) -> None:
+        self._task = asyncio.create_task(self._look())
+
+    async def _look(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        if not self._ready.done():
+            self._ready.set_exception(Problem(499, "the client went away", code="client_closed_request"))
 
 
 def _abandon(gateway: Gateway, tickets: list[Ticket]) -> None:

@@ -56,6 +56,7 @@ def router(gateway: Gateway) -> APIRouter:
     @routes.get("/v1/requests/{identifier}")
     async def story(identifier: str) -> dict[str, Any]:
         """Tell the story of one picture: what was decided, on what grounds, and what happened."""
+        runtime.chores.catch_up()
         record = runtime.store.get(identifier)
         if record is None:
             raise Problem(404, "no request with this id; the gateway keeps only the latest ones", code="not_found")
@@ -80,6 +81,7 @@ def operations(gateway: Gateway) -> APIRouter:
     @routes.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
         """Return the figures in Prometheus' format."""
+        runtime.chores.catch_up()
         for node in nodes_view(runtime)["data"]:
             runtime.metrics.queue.labels(node["name"]).set(node["queue"])
             runtime.metrics.utilisation.labels(node["name"]).set(node["utilisation"])

@@ -1,7 +1,6 @@
 """Makes pictures with the built-in models, or with models of your own in the same format, through ONNX Runtime."""
 
 import dataclasses
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from PIL import Image
 
 from edgegen.generate import builtin
 from edgegen.generate.backends.onnx import OnnxBackend
-from edgegen.generate.engine import NO_GUIDANCE, Backend, Engine, EngineRequest
+from edgegen.generate.engine import Backend, Engine, EngineRequest
 from edgegen.serve.workers.makers import AbstractMaker, to_png
 from edgegen.serve.workers.messages import Job
 
@@ -18,7 +17,7 @@ from edgegen.serve.workers.messages import Job
 @dataclasses.dataclass
 class _Model:
     backend: Backend
-    guidance: float
+    sampling: builtin.Sampling
 
 
 @dataclasses.dataclass
@@ -40,7 +39,7 @@ class BuiltinMaker(AbstractMaker):
     def load(self, model: str) -> None:
         if model not in self._models:
             folder = Path(self._folders[model]) if model in self._folders else builtin.folder(model)
-            self._models[model] = _Model(_Remembering(self._open(folder)), _guidance(folder))
+            self._models[model] = _Model(_Remembering(self._open(folder)), builtin.sampling(folder))
 
     def evict(self, model: str) -> None:
         self._models.pop(model, None)
@@ -51,7 +50,7 @@ class BuiltinMaker(AbstractMaker):
     def begin(self, job: Job) -> _Forming:
         model = self._models[job.model]
         engine = Engine(model.backend, max_batch=1)
-        engine.submit(EngineRequest(job.id, job.prompt, job.steps, job.seed, guidance=model.guidance))
+        engine.submit(EngineRequest(job.id, job.prompt, job.steps, job.seed, *model.sampling))
         return _Forming(engine, job.id)
 
     def step(self, token: _Forming) -> None:
@@ -86,9 +85,3 @@ class _Remembering:
     def decode(self, latents: np.ndarray) -> np.ndarray:
         """Turn latents into pictures uint8[B, side, side, 3]."""
         return self._backend.decode(latents)
-
-
-def _guidance(folder: Path) -> float:
-    """Return the strength of guidance that a model was measured with."""
-    card = folder / "card.json"
-    return float(json.loads(card.read_text())["guidance"]) if card.is_file() else NO_GUIDANCE

@@ -1,0 +1,47 @@
+"""What is told and counted about each picture: its story, the metrics, the log."""
+
+import math
+
+import structlog
+
+from edgegen.dispatch.messages import Start
+from edgegen.observe.metrics import Metrics
+from edgegen.serve.store import Record, Status
+
+
+class Chronicle:
+    """Writes down what happened to pictures; it decides nothing, and nobody waits for it."""
+
+    def __init__(self, metrics: Metrics):
+        self._metrics = metrics
+        self._log = structlog.get_logger(__name__).bind()  # knows its level: what is not logged costs nothing
+
+    def started(self, record: Record, start: Start, now_s: float) -> None:
+        """A picture was sent to a node."""
+        record.tell(now_s, "started", node=start.node, model=start.model, steps=start.steps,
+                    attempt=start.attempt, reason=start.reason)  # fmt: skip
+        self._metrics.placed.labels(start.node, start.model).inc()
+
+    def ended(self, record: Record, status: Status, now_s: float) -> None:
+        """A picture is there, or will never be."""
+        record.tell(now_s, status, **({"reason": record.error} if record.error else {}))
+        self._count(record)
+        tell = self._log.debug if status in ("finished", "cancelled") else self._log.info
+        tell("picture", id=record.id, status=status, node=record.start.node if record.start else None)
+
+    def _count(self, record: Record) -> None:
+        metrics, actual = self._metrics, record.actual
+        metrics.requests.labels(record.status).inc()
+        if actual is None or record.start is None:
+            return
+        metrics.actual_s.observe(actual.total_s)
+        metrics.predicted_s.observe(record.start.predicted.total_s)
+        for part, histogram in metrics.parts_s.items():
+            histogram.observe(getattr(actual, part))
+        if math.isfinite(record.request.limits.deadline_s):
+            metrics.deadlines.labels(str(actual.total_s <= record.request.limits.deadline_s).lower()).inc()
+        if record.behind_s:
+            metrics.behind_s.labels(record.start.node).inc(record.behind_s)
+        metrics.device_energy_j.inc(actual.device_energy_j)
+        metrics.node_energy_j.inc(actual.node_energy_j)
+        metrics.money_usd.inc(actual.money_usd)
