@@ -13,7 +13,7 @@ pytest.importorskip("torch")
 import torch
 
 from edgegen.train import autoencoder, diffusion, export, judge, loop, reading, recipe
-from edgegen.train.data import to_pictures, to_tensor, training_scene
+from edgegen.train.data import training_scene
 from edgegen.train.run import run, stages
 from edgegen.train.tokens import build_tokenizer, encode_captions, nothing, word_ids
 
@@ -143,11 +143,6 @@ def test_every_word_is_one_token_and_the_tokenizer_agrees(tmp_path):
     assert ours.tolist() == theirs.input_ids
     assert len(set(word_ids().values())) == len(word_ids())
     assert tokenizer("", padding="max_length", max_length=recipe.MAX_TOKENS).input_ids == nothing().tolist()
-
-
-def test_tensors_and_pictures_convert_back_and_forth():
-    pictures = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype(np.uint8)
-    assert (to_pictures(to_tensor(pictures)) == pictures).all()
 
 
 def test_a_judge_example_labels_spoilt_objects_as_neither():

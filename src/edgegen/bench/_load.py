@@ -1,30 +1,27 @@
 """A load generator with little time of its own: raw HTTP/1.1 over kept connections. Prints one JSON line of samples.
 
-`python -m edgegen.bench._load HOST PORT CLIENTS COUNT BODY`: CLIENTS connections send COUNT requests together, each its
-next one when the last is answered. A sample is (latency, the worker's own time), in seconds.
+`python -m edgegen.bench._load HOST PORT CLIENTS WARM < BODIES`: CLIENTS connections send the bodies, one a line, together,
+each its next one when the last is answered. The first WARM of them warm up. A sample is (latency, the worker's own time), in
+seconds.
 """
 
 import asyncio
 import json
 import sys
 import time
+from collections.abc import Iterable
 
 Sample = tuple[float, float]
 
 
-async def run(host: str, port: int, clients: int, count: int, body: bytes) -> list[Sample]:
-    """Return one sample per request."""
-    head = (
-        f"POST /v1/images/generations HTTP/1.1\r\nHost: {host}:{port}\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    )
-    request = head.encode() + body
-    left = iter(range(count))
+async def run(host: str, port: int, clients: int, bodies: Iterable[bytes]) -> list[Sample]:
+    """Return one sample per body."""
+    left = iter([_request(host, port, body) for body in bodies])
 
     async def client() -> list[Sample]:
         reader, writer = await asyncio.open_connection(host, port)
         samples = []
-        for _ in left:
+        for request in left:
             began_s = time.perf_counter()
             writer.write(request)
             answer = await _answer(reader)
@@ -34,6 +31,14 @@ async def run(host: str, port: int, clients: int, count: int, body: bytes) -> li
         return samples
 
     return [sample for samples in await asyncio.gather(*(client() for _ in range(clients))) for sample in samples]
+
+
+def _request(host: str, port: int, body: bytes) -> bytes:
+    head = (
+        f"POST /v1/images/generations HTTP/1.1\r\nHost: {host}:{port}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
 
 
 async def _answer(reader: asyncio.StreamReader) -> bytes:
@@ -54,10 +59,10 @@ def _worker_s(answer: bytes) -> float:
 
 def main() -> None:
     """Warm the connections and the gateway up, then measure."""
-    host, port, clients, count, body = sys.argv[1:6]
-    given = (host, int(port), int(clients))
-    asyncio.run(run(*given, max(20, int(count) // 10), body.encode()))
-    sys.stdout.write(json.dumps(asyncio.run(run(*given, int(count), body.encode()))) + "\n")
+    host, port, clients, warm = sys.argv[1:5]
+    given, bodies = (host, int(port), int(clients)), sys.stdin.buffer.read().splitlines()
+    asyncio.run(run(*given, bodies[: int(warm)]))
+    sys.stdout.write(json.dumps(asyncio.run(run(*given, bodies[int(warm) :]))) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """What the gateway itself takes: a request's latency over real HTTP minus its worker's own time.
 
 The path is the full one: HTTP, validation, grammar, dispatcher with the planner, journal on disk, worker process over its
-line, response with the picture in it. Only the picture is made beforehand, and no link or step is padded. The load
-generator is a process of its own on the same machine, so at many clients the figures are those of a saturated core.
+line, response with the picture in it. Only the picture is made beforehand, and no link or step is padded. Every request asks
+for something else, so nothing that is remembered of one helps the next. The load generator is a process of its own on the
+same machine, so at many clients the figures are those of a saturated core.
 """
 
 import json
@@ -22,8 +23,8 @@ from edgegen.dispatch.fleet import Fleet, Link, ModelSpec, NodeSpec, Speed
 NAME = "gateway"
 SUMMARY = "the gateway's overhead on top of the worker's own time: P50 and P99 at 1 and at 32 clients"
 GOAL_P50_MS = 2.0
-COUNT = 600
-BODY = {"prompt": "a red circle left of a blue square", "edgegen": {"deadline_ms": 60_000, "min_quality": 0.3}}
+COUNT, WARM = 600, 60
+SEED = 5
 
 _CONFIG = """
 [gateway]
@@ -86,11 +87,22 @@ def overhead_ms(url: str, clients: int, count: int) -> np.ndarray:
     """Return latency minus the worker's own time, in milliseconds, for each of `count` requests."""
     address = urlsplit(url)
     command = [sys.executable, "-m", "edgegen.bench._load", str(address.hostname), str(address.port)]
-    said = subprocess.run(
-        [*command, str(clients), str(count), json.dumps(BODY)], capture_output=True, text=True, check=True
-    )
+    asked = "".join(json.dumps(body) + "\n" for body in bodies(WARM + count))
+    said = subprocess.run([*command, str(clients), str(WARM)], input=asked, capture_output=True, text=True, check=True)
     samples = np.array(json.loads(said.stdout))
     return 1e3 * (samples[:, 0] - samples[:, 1])
+
+
+def bodies(count: int) -> list[dict]:
+    """Return requests of all categories, each with another prompt, deadline and quality floor."""
+    from edgegen.generate.grammar import CATEGORIES, sample_scene
+
+    rng, found = np.random.default_rng(SEED), []
+    for number in range(count):
+        prompt = sample_scene(rng, CATEGORIES[number % len(CATEGORIES)]).caption()
+        limits = {"deadline_ms": int(rng.integers(30_000, 90_000)), "min_quality": round(rng.uniform(0.1, 0.4), 4)}
+        found.append({"prompt": prompt, "edgegen": limits})
+    return found
 
 
 def instant_config() -> Config:

@@ -21,9 +21,3 @@ def training_scene(rng: np.random.Generator) -> Scene:
 def to_tensor(pictures: np.ndarray) -> torch.Tensor:
     """Turn uint8[B, H, W, 3] into float[B, 3, H, W] in [-1, 1]."""
     return torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
-
-
-def to_pictures(tensor: torch.Tensor) -> np.ndarray:
-    """Turn float[B, 3, H, W] in [-1, 1] into uint8[B, H, W, 3]."""
-    scaled = ((tensor.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-    return scaled.permute(0, 2, 3, 1).cpu().numpy()

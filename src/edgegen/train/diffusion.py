@@ -13,7 +13,7 @@ from diffusers import AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from edgegen.generate.samplers import ALPHAS
+from edgegen.generate.samplers import ALPHAS, TRAIN_TIMESTEPS
 from edgegen.train import pool, reading, recipe
 from edgegen.train.loop import Average, pick_device, step_seed, train
 from edgegen.train.tokens import END, START, nothing, word_ids
@@ -68,7 +68,7 @@ def scheduler() -> DDIMScheduler:
     """The noise schedule that training and every sampler share."""
     before = np.concatenate([[1.0], ALPHAS[:-1]])
     return DDIMScheduler(
-        num_train_timesteps=recipe.TRAIN_TIMESTEPS,
+        num_train_timesteps=TRAIN_TIMESTEPS,
         trained_betas=(1 - ALPHAS / before).tolist(),
         prediction_type="v_prediction",
         timestep_spacing="trailing",
@@ -145,7 +145,7 @@ class _Feed:
         noise = rng.standard_normal(clean.shape, np.float32)
         # Stratified: every batch covers the whole range of timesteps, which makes the loss less noisy.
         spread = (rng.random() + np.arange(self._batch) / self._batch) % 1.0
-        steps = np.minimum((spread * recipe.TRAIN_TIMESTEPS).astype(np.int64), recipe.TRAIN_TIMESTEPS - 1)
+        steps = np.minimum((spread * TRAIN_TIMESTEPS).astype(np.int64), TRAIN_TIMESTEPS - 1)
         return _Batch(*(torch.from_numpy(part) for part in (clean, noise, words, steps)))
 
 

@@ -9,7 +9,6 @@ from edgegen.generate.pictures import NEAT
 SEED = 20240607
 LATENT_SIDE, LATENT_CHANNELS = 8, 8
 MAX_TOKENS = 24  # the longest caption and four places more, in which the text encoder sums it up
-TRAIN_TIMESTEPS = 1000
 # What the models learn to draw, on a finer grid: every corner of the latents' cells.
 FINE = replace(NEAT, grid=8)
 MIXTURE = {"basic": 0.12, "detail": 0.23, "relation": 0.37, "complex": 0.28}  # share of each category in training

@@ -40,18 +40,18 @@ def run(out: Path, size: str, steps_scale: float, *, resume: bool, progress: Pro
         raise TrainError(f"{out} holds an earlier run; add --resume to go on with it, or name another folder")
     if pick_device().type == "cpu":
         torch.set_num_threads(1)  # more threads fight over the caches at this size
-    todo = stages(size)
-    if todo == ("judge",):
+    wanted = stages(size)
+    if wanted == ("judge",):
         export.judge(judge.fit(out, steps_scale, progress), out / "judge.onnx")
         return
     network = autoencoder.fit(out, steps_scale, progress)
-    if "judge" in todo:
+    if "judge" in wanted:
         export.judge(judge.fit(out, steps_scale, progress), out / "judge.onnx")
-    if "pool" in todo:
+    if "pool" in wanted:
         pool.fill(out, network, steps_scale, progress)
-    if todo[-1] in ("autoencoder", "pool"):
+    if wanted[-1] in ("autoencoder", "pool"):
         return
-    shapes = [recipe.SIZES[name] for name in todo if name in recipe.SIZES]
+    shapes = [recipe.SIZES[name] for name in wanted if name in recipe.SIZES]
     made = [diffusion.fit(shape, out, network, steps_scale, progress) for shape in shapes]
     for shape, networks in zip(shapes, made, strict=True):
         export.model(shape, networks, network, out / shape.name)
