@@ -16,9 +16,9 @@ from edgegen.core.state import State
 from edgegen.physics.channel import full_band, path_gain
 
 STEPS = np.array([5, 10, 15, 20, 30], dtype=np.int32)
-_SERVER_FLOP, _DEVICE_FLOP = (2.5e12, 1.36e12), (0.3e12, 0.08e12)  # outside of the steps, per step
-_SERVER_FLOP_PER_CYCLE, _DEVICE_FLOP_PER_CYCLE = 12000.0, 500.0
-_KAPPA = 4e-27  # W/Hz^3: 4 W at 1 GHz
+SERVER_FLOP, DEVICE_FLOP = (2.5e12, 1.36e12), (0.3e12, 0.08e12)  # outside of the steps, per step
+SERVER_FLOP_PER_CYCLE, DEVICE_FLOP_PER_CYCLE = 12000.0, 500.0
+DEVICE_W_PER_HZ3 = 4e-27  # W/Hz^3: 4 W at 1 GHz
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,8 +53,8 @@ def cell_state(cell: Cell, steps: np.ndarray = STEPS) -> State:
     def with_local(rates):
         return np.concatenate([np.full((users, 1), np.inf), rates], axis=1)
 
-    server_s = np.array(_SERVER_FLOP)[:, None] / (_SERVER_FLOP_PER_CYCLE * cell.server_hz)
-    device_s = np.array(_DEVICE_FLOP) / (_DEVICE_FLOP_PER_CYCLE * 1e9)
+    server_s = np.array(SERVER_FLOP)[:, None] / (SERVER_FLOP_PER_CYCLE * cell.server_hz)
+    device_s = np.array(DEVICE_FLOP) / (DEVICE_FLOP_PER_CYCLE * 1e9)
     fixed_s, step_s = np.zeros((servers + 1, 2)), np.zeros((servers + 1, 2))
     fixed_s[1:, 0], step_s[1:, 0] = server_s
     fixed_s[0, 1], step_s[0, 1] = device_s
@@ -95,7 +95,7 @@ def cell_state(cell: Cell, steps: np.ndarray = STEPS) -> State:
             cell.deadline_s,
             cell.energy_j,
             1e9 / cell.device_hz,
-            _KAPPA * cell.device_hz**3,
+            DEVICE_W_PER_HZ3 * cell.device_hz**3,
             np.full(users, cell.user_power_w),
             np.ones(servers + 1, dtype=bool),
             np.ones(servers + 1, dtype=bool),

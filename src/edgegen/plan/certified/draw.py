@@ -7,18 +7,20 @@ Parameter ranges after arXiv:2409.20247 (clocks, bandwidth, path loss) where tha
 import numpy as np
 
 from edgegen.core.errors import UnknownNameError
-from edgegen.core.units import dbm_to_w
-from edgegen.physics.channel import path_gain
+from edgegen.physics.channel import NOISE_W_PER_HZ, path_gain
 from edgegen.plan.certified.instance import Instance
-from edgegen.plan.networks import average_error
+from edgegen.plan.networks import (
+    DEVICE_FLOP,
+    DEVICE_FLOP_PER_CYCLE,
+    DEVICE_W_PER_HZ3,
+    SERVER_FLOP,
+    SERVER_FLOP_PER_CYCLE,
+    average_error,
+)
 
 FAMILIES = ("default", "tight_deadline", "tight_battery")
 ALL_STEPS = np.arange(5, 51)
 GOLDEN_STEPS = np.array([5, 10, 15, 20, 30])
-_SERVER_FLOP, _DEVICE_FLOP = (2.5e12, 1.36e12), (0.3e12, 0.08e12)  # outside of the steps, per step
-_SERVER_FLOP_PER_CYCLE, _DEVICE_FLOP_PER_CYCLE = 12000.0, 500.0
-_W_PER_HZ3 = 4e-27  # 4 W at 1 GHz
-_NOISE_W_PER_HZ = dbm_to_w(-174.0)
 _USER_W, _SERVER_W = 0.2, 1.0
 
 
@@ -26,7 +28,7 @@ def cell(*, distance_km, steps=ALL_STEPS, weights=(1.0, 0.3, 0.2), **given) -> I
     """Return an instance from distances and the fields that vary; models and powers are the defaults."""
     distance_km = np.asarray(distance_km, dtype=float)
     users, servers = distance_km.shape
-    snr_hz = path_gain(distance_km * 1e3) / _NOISE_W_PER_HZ
+    snr_hz = path_gain(distance_km * 1e3) / NOISE_W_PER_HZ
 
     def per_node(device, server):
         both = np.repeat(np.stack([device, *[server] * servers])[None], users, axis=0)
@@ -39,9 +41,9 @@ def cell(*, distance_km, steps=ALL_STEPS, weights=(1.0, 0.3, 0.2), **given) -> I
         steps=steps,
         weights=np.tile(np.asarray(weights, dtype=float), (users, 1)),
         send_power_w=np.full(users, _USER_W),
-        device_w_per_hz3=np.full(users, _W_PER_HZ3),
+        device_w_per_hz3=np.full(users, DEVICE_W_PER_HZ3),
         error=per_node(average_error(steps, device=True), average_error(steps, device=False)),
-        cycles=per_node(cycles(_DEVICE_FLOP, _DEVICE_FLOP_PER_CYCLE), cycles(_SERVER_FLOP, _SERVER_FLOP_PER_CYCLE)),
+        cycles=per_node(cycles(DEVICE_FLOP, DEVICE_FLOP_PER_CYCLE), cycles(SERVER_FLOP, SERVER_FLOP_PER_CYCLE)),
         up_snr_hz=_USER_W * snr_hz,
         down_snr_hz=_SERVER_W * snr_hz,
         **given,
