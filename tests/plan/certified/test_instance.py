@@ -42,7 +42,7 @@ def test_missing_fields_and_no_steps_are_named():
         type(golden()).build(**given)
     empty = np.zeros((3, 3, 0))
     with pytest.raises(InputError, match="steps must hold at least one"):
-        golden().replace(steps=[], error=empty, cycles=empty, allowed=empty)
+        golden().replace(steps=[], model=[], error=empty, cycles=empty, allowed=empty)
 
 
 def test_arrays_cannot_be_changed_behind_the_plan():

@@ -48,6 +48,29 @@ def test_bound_exact_plan_and_baselines_are_in_order(seed, family):
             assert check(instance, other).broken == (), name
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_second_model_is_taken_where_it_pays_and_never_costs(seed):
+    """A faster model with a larger error beside the first one: the same steps, twice, told apart by the model."""
+    one = draw(seed, users=5, servers=2, family="tight_deadline", steps=[5, 10, 20])
+
+    def both(first, second):
+        return np.concatenate([first, second], axis=2)
+
+    two = one.replace(
+        steps=[5, 10, 20, 5, 10, 20],
+        model=[0, 0, 0, 1, 1, 1],
+        error=both(one.error, one.error * 1.1),
+        cycles=both(one.cycles, one.cycles * 0.5),
+        allowed=both(one.allowed, one.allowed),
+    )
+    only, found, best = plan(one), plan(two), exact(two)
+    assert check(two, found).broken == check(two, best).broken == ()
+    assert best.objective <= optimum(one)
+    assert found.objective <= best.objective * 1.001
+    assert set(only.model.tolist()) == {0}
+    assert 1 in best.model
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("seed", range(3))
 def test_two_exact_methods_agree(seed, family):

@@ -1,7 +1,7 @@
 """An independent check of a plan: everything is computed again from the instance and the plan's own numbers.
 
 This file shares no code with the planner, on purpose: not its tables, not its kernels. It reads the instance, the
-node, the steps and the shares of every user, and nothing else; what the plan claims about itself is compared last.
+node, the model, the steps and the shares of every user, and nothing else; what the plan claims about itself is compared last.
 """
 
 import dataclasses
@@ -22,6 +22,11 @@ class Planned(Protocol):
     @property
     def node(self) -> np.ndarray:
         """The node of each user: 0 the device, 1 to M a server, -1 refused."""
+        ...
+
+    @property
+    def model(self) -> np.ndarray:
+        """Models."""
         ...
 
     @property
@@ -82,9 +87,9 @@ def check(instance: Instance, plan: Planned) -> Audit:
             if math.isinf(cost[n]):
                 broken.append(f"user {n} is refused but must be served")
             continue
-        found = np.flatnonzero(instance.steps == steps)
+        found = np.flatnonzero((instance.steps == steps) & (instance.model == plan.model[n]))
         if not 0 <= node <= instance.servers or found.size != 1:
-            broken.append(f"user {n}: no node {node} or no step count {steps}")
+            broken.append(f"user {n}: no node {node} or no step count {steps} of model {int(plan.model[n])}")
             continue
         if not instance.allowed[n, node, found[0]]:
             broken.append(f"user {n}: {steps} steps on node {node} are not allowed")

@@ -1,4 +1,6 @@
-"""One planning problem as plain arrays: N users, M servers that divide their clock and their two bands, S step counts.
+"""One planning problem as plain arrays: N users, M servers that divide their clock and their two bands, S options.
+
+An option is a step count, or a model with a step count.
 
 The model is the OQC-style one (reconstructed) of Wang, Liu and Zhao (arXiv:2312.06203). A plan gives every user a node,
 a step count and shares; it minimises the sum over users of
@@ -25,7 +27,8 @@ class Instance:
     Nodes are numbered 0 (the user's device) to M; columns of per-server arrays belong to nodes 1 to M.
     """
 
-    steps: np.ndarray  # int[S], rising: the step counts that a plan may choose from
+    steps: np.ndarray  # int[S]: the step counts that a plan may choose from, rising for every model
+    model: np.ndarray  # int[S], rising: which model takes them; all 0 where each node has only one
     weights: np.ndarray  # float[N, 3]: of error, time and energy
     deadline_s: np.ndarray  # float[N], inf = none
     energy_j: np.ndarray  # float[N], what the device may spend on the item; inf = no limit
@@ -38,7 +41,7 @@ class Instance:
     device_hz: np.ndarray  # float[N], highest clock of the device
     device_w_per_hz3: np.ndarray  # float[N], power = this x clock^3
     error: np.ndarray  # float[N, 1 + M, S], average error of the result
-    cycles: np.ndarray  # float[N, 1 + M, S], clock cycles of the computation, never falling in the steps
+    cycles: np.ndarray  # float[N, 1 + M, S], clock cycles of the computation, never falling in a model's steps
     allowed: np.ndarray  # bool[N, 1 + M, S], False for what a floor, a missing model or a wish rules out
     fixed_s: np.ndarray  # float[N, 1 + M], seconds that no share changes: round trips, waiting, loading
     up_snr_hz: np.ndarray  # float[N, M], power x gain / noise density; 0 = out of reach
@@ -79,7 +82,7 @@ class Instance:
 
 
 _SHAPES = {
-    "steps": "S",
+    **dict.fromkeys(("steps", "model"), "S"),
     "weights": "N 3",
     **dict.fromkeys(("deadline_s", "energy_j", "time_scale_s", "energy_scale_j", "refusal_cost"), "N"),
     **dict.fromkeys(("upload_bits", "download_bits", "send_power_w", "device_hz", "device_w_per_hz3"), "N"),
@@ -110,6 +113,7 @@ def _expected(name: str, users: int, nodes: int, steps: int) -> tuple[int, ...]:
 
 def _defaults(given: dict, users: int, nodes: int, steps: int) -> dict:
     defaults = {
+        "model": np.zeros(steps, dtype=np.int64),
         "allowed": np.ones((users, nodes, steps), dtype=bool),
         "fixed_s": np.zeros((users, nodes)),
         "refusal_cost": np.full(users, np.inf),
@@ -121,7 +125,7 @@ def _defaults(given: dict, users: int, nodes: int, steps: int) -> dict:
 
 
 def _array(name: str, value, shape: tuple[int, ...]) -> np.ndarray:
-    kind = bool if name == "allowed" else np.int64 if name == "steps" else np.float64
+    kind = bool if name == "allowed" else np.int64 if name in ("steps", "model") else np.float64
     try:
         array = np.array(value, dtype=kind)
     except (TypeError, ValueError) as error:
@@ -147,12 +151,15 @@ def _refuse(name: str, array: np.ndarray, wrong: np.ndarray, expected: str) -> N
 
 
 def _check(arrays: dict[str, np.ndarray]) -> None:
-    steps = arrays["steps"]
+    steps, model = arrays["steps"], arrays["model"]
     if steps.size == 0:
         raise InputError("steps must hold at least one step count, got none", param="steps")
-    if steps[0] < 1 or (np.diff(steps) <= 0).any():
+    if model[0] < 0 or (np.diff(model) < 0).any():
+        raise InputError(f"model must rise and start at 0 or more, got {model.tolist()}", param="model")
+    same = np.diff(model) == 0
+    if steps.min() < 1 or (np.diff(steps) <= 0)[same].any():
         raise InputError(f"steps must rise strictly and start at 1 or more, got {steps.tolist()}", param="steps")
-    falling = np.diff(arrays["cycles"], axis=2) < 0
+    falling = (np.diff(arrays["cycles"], axis=2) < 0) & same
     if falling.any():
         user, node, step = (int(k) for k in np.argwhere(falling)[0])
         raise InputError(

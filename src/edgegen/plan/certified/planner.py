@@ -39,6 +39,7 @@ class CertifiedPlan:
     """A plan with its proof. Arrays are [N]; without a plan, `node` is -1 everywhere and the objective is inf."""
 
     node: np.ndarray  # 0 the device, 1 to M a server, -1 refused
+    model: np.ndarray  # as the instance numbers them
     steps: np.ndarray  # step counts
     clock_hz: np.ndarray  # clock of the device, or share of the server's clock
     uplink_hz: np.ndarray
@@ -141,6 +142,7 @@ def columns(instance: Instance, local: Local, best: Assignment) -> dict[str, np.
     share[:, 0] = np.where(node == LOCAL, local.clock_hz, share[:, 0])
     return {
         "node": node,
+        "model": np.where(node == REFUSED, 0, instance.model[step]),
         "steps": np.where(node == REFUSED, 0, instance.steps[step]),
         "clock_hz": share[:, 0],
         "uplink_hz": share[:, 1],
@@ -164,6 +166,7 @@ def nothing(instance: Instance, bound: float, price: np.ndarray, branches: int) 
     zeros = np.zeros(instance.users)
     return CertifiedPlan(
         node=np.full(instance.users, REFUSED),
+        model=np.zeros(instance.users, dtype=np.int64),
         steps=np.zeros(instance.users, dtype=np.int64),
         clock_hz=zeros,
         uplink_hz=zeros,

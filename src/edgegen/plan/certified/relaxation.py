@@ -92,7 +92,7 @@ def shortest_alone_s(instance: Instance, user: int) -> float:
         usable = np.flatnonzero(instance.allowed[user, node])
         if not usable.size:
             continue
-        cycles, fixed_s = instance.cycles[user, node, usable[0]], instance.fixed_s[user, node]
+        cycles, fixed_s = instance.cycles[user, node, usable].min(), instance.fixed_s[user, node]
         if node == LOCAL:
             options.append(fixed_s + cycles / instance.device_hz[user])
             continue
