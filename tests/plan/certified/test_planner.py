@@ -51,7 +51,7 @@ def test_bound_exact_plan_and_baselines_are_in_order(seed, family):
 @pytest.mark.parametrize("seed", range(4))
 def test_a_second_model_is_taken_where_it_pays_and_never_costs(seed):
     """A faster model with a larger error beside the first one: the same steps, twice, told apart by the model."""
-    one = draw(seed, users=5, servers=2, family="tight_deadline", steps=[5, 10, 20])
+    one = draw(seed, users=5, servers=2, family="tight_deadline", steps=np.array([5, 10, 20]))
 
     def both(first, second):
         return np.concatenate([first, second], axis=2)
