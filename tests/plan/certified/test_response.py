@@ -7,6 +7,7 @@ import pytest
 from scipy.optimize import brentq, minimize
 
 from edgegen.plan.certified.response import band, respond
+from edgegen.plan.certified.tables import least_band
 
 FREE = (np.inf, np.inf, np.inf)
 
@@ -38,6 +39,28 @@ def test_a_band_solves_its_stationarity_condition(exponent):
     z = math.exp(brentq(excess, -30, 30, xtol=1e-13))
     assert share == pytest.approx(snr / z, rel=1e-7)
     assert time_s == pytest.approx(size / (share * math.log1p(snr / share)), rel=1e-12)
+
+
+def test_a_proportional_rate_follows_the_square_root_law():
+    share, time_s, saved, elasticity = band(0.3, 2e6, math.inf, 1e-9, 0.0, math.inf)
+    assert share == pytest.approx(math.sqrt(0.3 * 2e6 / 1e-9), rel=1e-12)
+    assert time_s == pytest.approx(2e6 / share, rel=1e-12)
+    assert (saved, elasticity) == (1.0, 0.5)
+    assert band(0.3, 2e6, math.inf, 1e-9, 0.0, 1e6)[:2] == pytest.approx((1e6, 2.0))
+
+
+def test_the_least_band_is_just_in_time_and_inf_where_no_band_would_be():
+    rng = np.random.default_rng(0)
+    size, snr, send_s = (10 ** rng.uniform(low, high, 2000) for low, high in ((3, 8), (0, 12), (-3, 3)))
+    most = 10 ** rng.uniform(4, 8, 2000)
+    least = least_band(size, snr, send_s, most)
+    fits = size / (most * np.log1p(snr / most)) <= send_s
+    np.testing.assert_array_equal(np.isfinite(least), fits)
+    took_s = (size / (least * np.log1p(snr / least)))[fits]
+    assert (took_s <= send_s[fits]).all()
+    np.testing.assert_allclose(took_s, send_s[fits], rtol=1e-11)
+    assert least_band(2e6, math.inf, 4.0, 1e6) == 5e5
+    assert least_band(0.0, 1e9, 0.0, 1e6) == least_band(2e6, 1e9, math.inf, 1e6) == 0.0
 
 
 @pytest.mark.parametrize("seed", range(6))

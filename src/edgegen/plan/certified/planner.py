@@ -18,7 +18,7 @@ from edgegen.plan.certified.tables import LEAST_TIME_PRICE, Local, Tables, local
 
 HEATS = 0.03 * 0.3 ** np.arange(7)
 WARM = 2  # given prices are good enough to leave out the first temperatures
-TURNS = 10
+TURNS = 25
 GOAL = 1e-3
 BRANCHES, FEW_USERS = 400, 12  # with more users the first gap is small and a branch is slow: none unless asked for
 OPTIMAL_GAP = 1e-6

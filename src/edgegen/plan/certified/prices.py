@@ -13,6 +13,8 @@ from numba import njit
 
 from edgegen.plan.certified.response import INFINITE, band, respond
 
+NEAR = 12.0  # temperatures: pairs that cost more than this above the best are left out until the temperature falls
+DRIFT = 0.1  # change of the logarithm of a price after which all pairs are looked at again
 MIX_LEAST = 1e-7  # nodes with a smaller part in a user's mix are left out of the curvature
 
 
@@ -55,21 +57,22 @@ def first_prices(tables) -> np.ndarray:
 
 
 @njit(cache=True)
-def best_step(row, base, cycles, root, price, most):
-    """Return (position of the step count that costs one user least at these prices, its deadline multiplier).
+def cheapest(row, base, cycles, root, price, most):
+    """Return (position of the step count that costs one user least at these prices, that cost, and as `respond`: the
+    shares and the three triples of elasticities). -1 when no step count is possible.
 
     The cost without the deadline is a lower bound for each step count, so only those that could still win are solved
-    with it. -1 when no step count is possible.
+    with it.
     """
     alpha = row[0]
-    u, send_s, _, _ = band(alpha + row[1], row[2], row[4], price[1], row[6], most[1])
-    d, fetch_s, _, _ = band(alpha, row[3], row[5], price[2], 0.0, most[2])
+    u, send_s, _, by_u = band(alpha + row[1], row[2], row[4], price[1], row[6], most[1])
+    d, fetch_s, _, by_d = band(alpha, row[3], row[5], price[2], 0.0, most[2])
     radio = alpha * (send_s + fetch_s) + row[1] * send_s + price[1] * u + price[2] * d
     per_root = 2 * math.sqrt(alpha * price[0])
     capped = most[0] * math.sqrt(price[0] / alpha)  # roots beyond take the whole clock
     slack = row[7] - send_s - fetch_s
     slowest = slack * math.sqrt(alpha / price[0]) if slack > 0 else -1.0  # the largest root that is in time
-    best, at, start = INFINITE, -1, alpha
+    best, at = INFINITE, -1
     late = False
     for s in range(base.shape[0]):
         r = root[s]
@@ -82,12 +85,26 @@ def best_step(row, base, cycles, root, price, most):
             in_time = cycles[s] / most[0] <= slack
         if cost < best:
             if in_time:
-                best, at, start = cost, s, alpha
+                best, at = cost, s
             else:
                 late = True
-    if not late:
-        return at, start
-    guess = alpha
+    if late:
+        s, start = _in_time(row, base, cycles, root, price, most, best, at, radio, capped, slowest)
+        if s >= 0 and start > 0:
+            found = respond(row, cycles[s], base[s], price, most, start)
+            return s, found[0], found[3], found[4], found[5], found[6]
+    clock, by_clock = most[0], 0.0
+    if at >= 0 and root[at] <= capped:
+        clock, by_clock = math.sqrt(alpha / price[0]) * root[at], 0.5
+    by_price = (by_clock, by_u, by_d)
+    return at, best, (clock, u, d), (by_clock, by_u * alpha / (alpha + row[1]), by_d), by_price, (0.0, 0.0, 0.0)
+
+
+@njit(cache=True)
+def _in_time(row, base, cycles, root, price, most, best, at, radio, capped, slowest):
+    """Return (the best step count when deadlines bind, its deadline multiplier; 0 where none that binds wins)."""
+    alpha, start = row[0], 0.0
+    per_root, guess = 2 * math.sqrt(alpha * price[0]), alpha
     for s in range(base.shape[0]):
         r = root[s]
         if r <= slowest and r <= capped:
@@ -118,17 +135,19 @@ def evaluate(tables, price, usable, work):
             work.cost[n, m + 1] = INFINITE
             if not usable[n, m + 1]:
                 continue
-            row, most = tables.pair[n, m], tables.capacity[m]
-            s, start = best_step(row, tables.base[n, m], tables.cycles[n, m], tables.root[n, m], price[m], most)
-            work.step[n, m] = s
-            if s < 0:
-                continue
-            found = respond(row, tables.cycles[n, m, s], tables.base[n, m, s], price[m], most, start)
-            work.cost[n, m + 1] = found[0]
+            s, cost, share, by_time, by_price, ways = cheapest(
+                tables.pair[n, m],
+                tables.base[n, m],
+                tables.cycles[n, m],
+                tables.root[n, m],
+                price[m],
+                tables.capacity[m],
+            )
+            work.step[n, m], work.cost[n, m + 1] = s, cost
             for k in range(3):
-                work.share[n, m, k], work.by_time[n, m, k] = found[3][k], found[4][k]
-                work.by_price[n, m, k], work.ways[n, m, k] = found[5][k], found[6][k]
-            least = min(least, found[0])
+                work.share[n, m, k], work.by_time[n, m, k] = share[k], by_time[k]
+                work.by_price[n, m, k], work.ways[n, m, k] = by_price[k], ways[k]
+            least = min(least, cost)
         total += least
     return total
 
@@ -189,13 +208,14 @@ def ascend(tables, price, usable, work, heats, turns, target):
     """Raise the bound from `price` in place; return (best bound, its prices, evaluations). Stops above `target`."""
     servers = price.shape[0]
     best, best_price, spent = -INFINITE, price.copy(), 0
+    near, seen = usable.copy(), price.copy()
     enough = 0.02 * max(1.0, work.cost.shape[0] / 10)  # the smoothing itself costs about this much per user
     for heat in heats:
         worth, gradient, curvature = -INFINITE, np.zeros(3 * servers), np.zeros((3 * servers, 3 * servers))
         damping, tried = 1e-3, price.copy()
         step = np.zeros(3 * servers)
         for turn in range(turns):
-            bound = evaluate(tables, tried, usable, work)
+            bound = _look(tables, tried, usable, work, near, seen, heat, turn == 0)
             spent += 1
             if bound > best:
                 best, best_price = bound, tried.copy()
@@ -222,4 +242,45 @@ def ascend(tables, price, usable, work, heats, turns, target):
             for m in range(servers):
                 for k in range(3):
                     tried[m, k] = max(price[m, k] * math.exp(scale * step[3 * m + k]), 1e-30)
-    return best, best_price, spent
+    bound = evaluate(tables, price, usable, work)
+    if bound > best:
+        best, best_price = bound, price.copy()
+    return best, best_price, spent + 1
+
+
+@njit(cache=True)
+def _look(tables, price, usable, work, near, seen, heat, all_pairs):
+    """Evaluate the pairs that matter at this temperature; return the bound, -inf when pairs were left out.
+
+    All pairs are looked at when asked for or when the prices have drifted; `near` and `seen` are set then.
+    """
+    if not all_pairs and _moved(price, seen) <= DRIFT:
+        evaluate(tables, price, near, work)
+        return -INFINITE
+    bound = evaluate(tables, price, usable, work)
+    seen[:] = price
+    _keep_near(work, usable, price, near, NEAR * heat)
+    return bound
+
+
+@njit(cache=True)
+def _moved(price, seen):
+    """Return the largest change of the logarithm of a price."""
+    most = 0.0
+    for m in range(price.shape[0]):
+        for k in range(3):
+            most = max(most, abs(math.log(price[m, k] / seen[m, k])))
+    return most
+
+
+@njit(cache=True)
+def _keep_near(work, usable, price, near, most):
+    """Mark the pairs that have a part in the mix: at most `most` above their user's best node, now or after a drift."""
+    for n in range(near.shape[0]):
+        least = work.cost[n].min()
+        near[n, 0] = usable[n, 0]
+        for m in range(price.shape[0]):
+            cost = work.cost[n, m + 1]
+            for k in range(3):
+                cost -= DRIFT * price[m, k] * work.share[n, m, k]
+            near[n, m + 1] = usable[n, m + 1] and cost <= least + most

@@ -9,7 +9,8 @@ has a closed form. A band's optimum is one function of one variable: with z = sn
 
     L^2 / (z^2 (L - q)) = weight size / (price snr^2),
 
-which is tabulated once and polished by a Newton step in the logarithm. Every value returned for a >= alpha is a lower
+which is tabulated once and polished by a Newton step in the logarithm. A band with snr = inf has a rate proportional to
+the share, t = size/band, and a closed form. Every value returned for a >= alpha is a lower
 bound on the user's cost (weak duality), whether or not the multiplier has converged.
 """
 
@@ -72,6 +73,11 @@ def band(weight, size, snr, price, least, most):
     """
     if size <= 0.0:
         return 0.0, 0.0, 0.0, 0.0
+    if snr == INFINITE:
+        share, elasticity = math.sqrt(weight * size / price), 0.5
+        if share < least or share > most:
+            share, elasticity = min(max(share, least), most), 0.0
+        return share, size / share, 1.0, elasticity
     x = min(max(math.log(weight * size / (price * snr * snr)), _LOW), _HIGH - 1e-9)
     at = (x - _LOW) / _STEP
     k = int(at)

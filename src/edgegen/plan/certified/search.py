@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from edgegen.plan.certified.prices import best_step
-from edgegen.plan.certified.response import INFINITE, respond
+from edgegen.plan.certified.prices import cheapest
+from edgegen.plan.certified.response import INFINITE
 from edgegen.plan.certified.sets import solve_set
 
 UNPLACED = -2
@@ -78,13 +78,13 @@ def refresh(tables, placing, usable, m):
         placing.pull[n, m, :] = 0.0
         if not usable[n, m + 1]:
             continue
-        row = tables.pair[n, m]
-        s, start = best_step(row, tables.base[n, m], tables.cycles[n, m], tables.root[n, m], price, most)
+        s, cost, share, _, _, _ = cheapest(
+            tables.pair[n, m], tables.base[n, m], tables.cycles[n, m], tables.root[n, m], price, most
+        )
         if s >= 0:
-            found = respond(row, tables.cycles[n, m, s], tables.base[n, m, s], price, most, start)
-            placing.cost[n, m + 1] = found[0]
+            placing.cost[n, m + 1] = cost
             for k in range(3):
-                placing.pull[n, m, k] = found[3][k] * np.sqrt(price[k] / most[k])
+                placing.pull[n, m, k] = share[k] * np.sqrt(price[k] / most[k])
 
 
 @njit(cache=True)

@@ -10,7 +10,7 @@ import math
 import numpy as np
 from numba import njit
 
-from edgegen.plan.certified.prices import best_step
+from edgegen.plan.certified.prices import cheapest
 from edgegen.plan.certified.response import INFINITE, respond
 
 FILLED = 1e-10  # relative error of the capacities at which Newton's method stops
@@ -149,16 +149,15 @@ def wishes(tables, m, members, steps, price, want, gain):
     for i in range(members.shape[0]):
         n = members[i]
         row, most = tables.pair[n, m], tables.capacity[m]
-        s, start = best_step(row, tables.base[n, m], tables.cycles[n, m], tables.root[n, m], price, most)
+        s, least, _, _, _, _ = cheapest(row, tables.base[n, m], tables.cycles[n, m], tables.root[n, m], price, most)
         want[i] = s
         if s < 0:
             return INFINITE
-        least = respond(row, tables.cycles[n, m, s], tables.base[n, m, s], price, most, start)[0]
         bound += least
         gain[i] = 0.0
         if s != steps[i]:
             t = steps[i]
-            gain[i] = respond(row, tables.cycles[n, m, t], tables.base[n, m, t], price, most, start)[0] - least
+            gain[i] = respond(row, tables.cycles[n, m, t], tables.base[n, m, t], price, most, row[0])[0] - least
     return bound
 
 
@@ -177,7 +176,7 @@ def solve_set(tables, m, members, steps, price, shares, tries):
     for i in range(count):
         if steps[i] < 0:
             n = members[i]
-            steps[i] = best_step(
+            steps[i] = cheapest(
                 tables.pair[n, m],
                 tables.base[n, m],
                 tables.cycles[n, m],

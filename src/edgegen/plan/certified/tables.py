@@ -4,6 +4,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+from numba import vectorize
 
 from edgegen.plan.certified.instance import LOCAL, REFUSED, Instance
 
@@ -113,17 +114,29 @@ def _limits(instance: Instance) -> np.ndarray:
 
 def _transfer_s(size: np.ndarray, snr: np.ndarray, band: np.ndarray) -> np.ndarray:
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(size > 0, size / (band * np.log1p(snr / band)), 0.0)
+        rate = np.where(snr < np.inf, band * np.log1p(snr / band), band)
+        return np.where(size > 0, size / rate, 0.0)
 
 
-def least_band(size: np.ndarray, snr: np.ndarray, send_s: np.ndarray, most: np.ndarray) -> np.ndarray:
-    """Return the smallest share that sends `size` in `send_s` seconds; inf where the whole band is too little."""
-    size, snr, send_s, most = np.broadcast_arrays(size, snr, send_s, most)
-    enough = _transfer_s(size, snr, most) <= send_s
-    low, high = most * 1e-12, most.copy()
-    for _ in range(100):
-        middle = np.sqrt(low * high)
-        fits = _transfer_s(size, snr, middle) <= send_s
-        low, high = np.where(fits, low, middle), np.where(fits, middle, high)
-    unlimited = (size == 0) | np.isinf(send_s)
-    return np.where(unlimited, 0.0, np.where(enough, high, np.inf))
+@vectorize(cache=True)
+def least_band(size, snr, send_s, most):
+    """Return the smallest share that sends `size` in `send_s` seconds; inf where the whole band is too little.
+
+    With z = snr/share the condition is z/ln(1 + z) = send_s snr/size; Newton's method from above, where it is monotone.
+    """
+    if size <= 0.0 or send_s == np.inf:
+        return 0.0
+    if snr == np.inf:
+        share = size / send_s if send_s > 0.0 else np.inf
+        return share if share <= most else np.inf
+    ratio = send_s * snr / size
+    if ratio <= 1.0:  # not even an infinite band would do
+        return np.inf
+    z = 2 * ratio * math.log1p(ratio) + 4.0
+    for _ in range(60):
+        new = z - (z - ratio * math.log1p(z)) / (1.0 - ratio / (1.0 + z))
+        if not new < z * (1.0 - 1e-15):
+            break
+        z = new
+    share = snr / z * (1.0 + 1e-13)  # rounding must not make it late
+    return share if share <= most else np.inf
