@@ -56,9 +56,10 @@ def test_the_least_band_is_just_in_time_and_inf_where_no_band_would_be():
     least = least_band(size, snr, send_s, most)
     fits = size / (most * np.log1p(snr / most)) <= send_s
     np.testing.assert_array_equal(np.isfinite(least), fits)
-    took_s = (size / (least * np.log1p(snr / least)))[fits]
-    assert (took_s <= send_s[fits]).all()
-    np.testing.assert_allclose(took_s, send_s[fits], rtol=1e-11)
+    size, snr, send_s, least = (column[fits] for column in (size, snr, send_s, least))
+    took_s = size / (least * np.log1p(snr / least))
+    assert (took_s <= send_s).all()
+    np.testing.assert_allclose(took_s, send_s, rtol=1e-11)
     assert least_band(2e6, math.inf, 4.0, 1e6) == 5e5
     assert least_band(0.0, 1e9, 0.0, 1e6) == least_band(2e6, 1e9, math.inf, 1e6) == 0.0
 
