@@ -17,6 +17,7 @@ DEFAULT = "planner"
 
 _BUILT_IN = {
     "planner": "edgegen.plan.joint:JointPlanner",
+    "certified": "edgegen.plan.live:CertifiedPlanner",
     "all-local": "edgegen.plan.rules:AllLocal",
     "all-edge": "edgegen.plan.rules:AllEdge",
     "fixed-steps": "edgegen.plan.rules:FixedSteps",

@@ -11,7 +11,6 @@ from edgegen.core.decision import HOLD, REJECT, TASK_COLUMNS, Decision
 from edgegen.core.policy import HostPolicy
 from edgegen.core.rules import repair, resident_violations, violated_rows, violations
 from edgegen.physics.predict import limit_violations, predict
-from edgegen.plan.joint import JointPlanner
 from edgegen.plan.rules import AllLocal, FixedSteps, GreedyCost, RoundRobin
 from edgegen.registry import load_policy, policy_names
 
@@ -44,7 +43,8 @@ POLICIES = {name: load_policy(name) for name in policy_names()} | {
     "two-timescale": TwoTimescale(AllLocal(), GreedyCost(), period_s=10.0, tick_s=1.0),
 }
 DRAWS_PER_ROW = {"garbage", "repaired", "fallback"}  # random per row: rows are not exchangeable
-JITTED = [name for name in policy_names() if name != "planner"]
+PLANNERS = ("planner", "certified")
+JITTED = [name for name in policy_names() if name not in PLANNERS]
 
 every_policy = pytest.mark.parametrize("policy", POLICIES.values(), ids=POLICIES.keys())
 every_state = pytest.mark.parametrize("case", CASES)
@@ -116,7 +116,7 @@ def test_rules_agree_under_jit_and_compile_once_per_padded_shape(name):
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if c.startswith("fleet")])
-def test_the_planner_breaks_no_limit_and_costs_no_more_than_any_rule(case):
+def test_planners_break_no_limit_and_cost_no_more_than_any_rule(case):
     from edgegen.physics.objective import task_costs
 
     state = CASES[case]()
@@ -126,21 +126,23 @@ def test_the_planner_breaks_no_limit_and_costs_no_more_than_any_rule(case):
         ledger = predict(state, decision)
         kept = decision.placed & ~ledger.late & ~ledger.infeasible
         costs[name] = float(task_costs(state, ledger, kept).sum())
-        if name == "planner":
+        if name in PLANNERS:
             broken = limit_violations(state, ledger)
             assert not any((rows & decision.placed).any() for rows in broken.values())
-    assert costs["planner"] <= min(costs.values()) + 1e-9, costs
+    assert costs["certified"] <= min(costs.values()) + 1e-9, costs
+    assert costs["planner"] <= min(cost for name, cost in costs.items() if name != "certified") + 1e-9, costs
 
 
-def test_the_planner_rejects_only_what_nothing_could_serve():
-    for case in CASES:
-        state = CASES[case]()
-        decision = JointPlanner().decide(state)
-        for row in np.flatnonzero(decision.node == REJECT):
-            alone = eqx.tree_at(lambda s: s.tasks.live, state, np.arange(state.task_count) == row)
-            for name in policy_names():
-                ledger = predict(alone, POLICIES[name].decide(alone))
-                assert ledger.late[row] or ledger.infeasible[row] or POLICIES[name].decide(alone).node[row] < 0
+@pytest.mark.parametrize("planner", PLANNERS)
+@every_state
+def test_planners_reject_only_what_nothing_could_serve(case, planner):
+    state = CASES[case]()
+    decision = POLICIES[planner].decide(state)
+    for row in np.flatnonzero(decision.node == REJECT):
+        alone = eqx.tree_at(lambda s: s.tasks.live, state, np.arange(state.task_count) == row)
+        for name in policy_names():
+            ledger = predict(alone, POLICIES[name].decide(alone))
+            assert ledger.late[row] or ledger.infeasible[row] or POLICIES[name].decide(alone).node[row] < 0
 
 
 def test_a_shadow_candidate_is_asked_but_not_obeyed():

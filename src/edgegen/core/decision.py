@@ -14,6 +14,23 @@ REJECT = -2  # refuse the task
 
 
 @value
+class Certificate:
+    """What a policy knows about its decision: what it costs, and what no other decision can go below."""
+
+    objective: float  # the sum of `physics.objective.task_costs`
+    bound: float  # -inf where nothing is known
+    effort: int  # values computed; the limit that gives the same decision again
+    rounds: int  # steps spent on the bound
+    cut: bool  # True: the time was over before the search ended
+
+    @property
+    def gap(self) -> float:
+        """How much cheaper another decision could at best be, relative to this one; inf where nothing is known."""
+        spread = self.objective - self.bound
+        return max(0.0, spread) / max(abs(self.objective), 1e-12) if spread < np.inf else np.inf
+
+
+@value
 class Decision:
     """One row per task of the State, and per node which models to keep.
 
@@ -31,6 +48,7 @@ class Decision:
     power_w: Array  # float[T], transmit power of the device
     resident: Array  # bool[N, M], models to keep in memory
     extra: Any = None  # columns that extensions add
+    certificate: Certificate | None = None  # from policies that prove something about their decision
 
     @staticmethod
     def hold(state: State) -> "Decision":

@@ -6,10 +6,11 @@ explains a decision. Policies made of policies are in `core.compose`.
 
 import abc
 from collections.abc import Callable
+from typing import ClassVar
 
 import equinox as eqx
 
-from edgegen.core.decision import Decision
+from edgegen.core.decision import Certificate, Decision
 from edgegen.core.state import State
 
 
@@ -20,9 +21,17 @@ class AbstractPolicy(eqx.Module):
     `core.rules.repair` before any world obeys it.
     """
 
+    plans_at_once: ClassVar[int] = 8
+    """So many waiting tasks a policy plans together in a few milliseconds; of more, the live side shows the most urgent."""
+
     @abc.abstractmethod
     def decide(self, state: State, *, key=None) -> Decision:
         """Return one row per task of `state`."""
+
+    def again(self, certificate: Certificate) -> "AbstractPolicy":
+        """Return a policy that decides as this one did when `certificate` says that its time was over (`cut`)."""
+        del certificate
+        return self
 
 
 class HostPolicy(AbstractPolicy):

@@ -77,5 +77,6 @@ def _blank_tasks(t: int, n: int) -> Tasks:
         device_power_w=np.zeros(t),
         transmit_power_w=np.zeros(t),
         local_backlog_s=np.zeros(t),
+        planned=np.full(t, -1, dtype=np.int32),
         weights=np.tile([1.0, 0.3, 0.2, 0.0], (t, 1)),
     )

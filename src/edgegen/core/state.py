@@ -7,6 +7,8 @@ Leaves are NumPy arrays in the live path and JAX arrays under jit; nothing here 
 
 from typing import Any
 
+import numpy as np
+
 from edgegen.core.arrays import Array
 from edgegen.core.tree import value
 
@@ -37,6 +39,7 @@ class Tasks:
     device_power_w: Array  # float[T], device power at full clock
     transmit_power_w: Array  # float[T], device radio power while sending
     local_backlog_s: Array  # float[T], work already promised on the task's own device
+    planned: Array  # int[T], node row that the latest plan wanted, -1 = none: a warm start for the next one
     weights: Array  # float[T, 4], worth of quality, time, energy and money (see `physics.objective`)
 
 
@@ -105,3 +108,16 @@ class State:
     def model_count(self) -> int:
         """Rows of the model table, padding included (M)."""
         return self.models.live.shape[-1]
+
+
+_HOST_LEAVES = {np.ndarray}
+
+
+def on_host(state: State) -> State:
+    """Return the State with NumPy leaves; a JAX State is copied to the host once."""
+    parts = (state.tasks, state.nodes, state.links, state.models)
+    if all({*map(type, vars(part).values())} == _HOST_LEAVES for part in parts) and type(state.steps) is np.ndarray:
+        return state  # at a tenth of the cost of looking at it as a tree
+    import jax
+
+    return jax.tree.map(np.asarray, state)

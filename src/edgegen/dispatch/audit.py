@@ -7,8 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from edgegen.core.decision import Certificate, Decision
 from edgegen.core.errors import EdgegenError
 from edgegen.core.policy import AbstractPolicy
+from edgegen.core.state import State
 from edgegen.dispatch.catalog import Catalog
 from edgegen.dispatch.dispatcher import Dispatcher
 from edgegen.dispatch.journal import MemoryJournal, read
@@ -38,9 +40,10 @@ def replay(source: str | Path | list[str], load_policy: Callable[[str], Abstract
     """
     header, entries = read(source)
     journal = MemoryJournal(header)
+    policy = _AsRecorded(load_policy(header.policy), [])
     dispatcher = Dispatcher(
         Catalog(header.fleet),
-        load_policy(header.policy),
+        policy,
         policy_name=header.policy,
         max_waiting=header.max_waiting,
         ahead=header.ahead,
@@ -48,6 +51,7 @@ def replay(source: str | Path | list[str], load_policy: Callable[[str], Abstract
     )
     decisions = 0
     for count, entry in enumerate(entries):
+        policy.turn_to(entry)
         try:
             dispatcher.handle(event_from(entry["event"]), entry["now_s"])
             again = journal.lines[-1]
@@ -57,6 +61,26 @@ def replay(source: str | Path | list[str], load_policy: Callable[[str], Abstract
         if again != line(entry):
             return Audit(header.policy, count, decisions, describe(entry, json.loads(again)), entry.get("seq"))
     return Audit(header.policy, len(entries), decisions)
+
+
+class _AsRecorded(AbstractPolicy):
+    """A policy that stops where the recorded one did when its time was over."""
+
+    policy: AbstractPolicy
+    cut: list[Certificate]  # of the line that is replayed, or empty
+
+    @property
+    def plans_at_once(self) -> int:  # type: ignore[override]
+        return self.policy.plans_at_once
+
+    def turn_to(self, entry: dict[str, Any]) -> None:
+        """Prepare for the next line."""
+        certificate = entry.get("certificate", {})
+        self.cut[:] = [Certificate(**certificate)] if certificate.get("cut") else []
+
+    def decide(self, state: State, *, key=None) -> Decision:
+        policy = self.policy.again(self.cut[0]) if self.cut else self.policy
+        return policy.decide(state, key=key)
 
 
 def describe(recorded: dict[str, Any], replayed: dict[str, Any]) -> str:

@@ -153,8 +153,8 @@ class Catalog:
         permitted[self.node_row(node)] = False
         return dataclasses.replace(row, allowed=allowed, permitted=permitted)
 
-    def state(self, rows: Sequence[TaskRow], now_s: float, load: NodeLoad) -> State:
-        """Return the State of these requests at this moment."""
+    def state(self, rows: Sequence[TaskRow], now_s: float, load: NodeLoad, planned: Sequence[str | None] = ()) -> State:
+        """Return the State of these requests at this moment; `planned` names the node that each was last planned for."""
         count, size = len(rows), next_power_of_two(len(rows), least=LEAST_TASKS)
         ints = np.zeros((5, size), dtype=np.int32)
         floats = np.zeros((_FLOATS, size))
@@ -187,6 +187,7 @@ class Catalog:
             device_power_w=floats[8],
             transmit_power_w=floats[9],
             local_backlog_s=load.device_backlog_s[origin],
+            planned=self._planned(planned, size),
             weights=floats[10:14].T,
         )
         return State(
@@ -197,6 +198,14 @@ class Catalog:
             steps=self.steps,
             clock_s=np.float64(now_s),
         )
+
+    def _planned(self, names: Sequence[str | None], size: int) -> NDArray[np.int32]:
+        """int[T]: node rows, -1 where no node is named."""
+        rows = np.full(size, -1, dtype=np.int32)
+        for at, name in enumerate(names):
+            if name is not None:
+                rows[at] = self.node_row(name)
+        return rows
 
     def state_digest(self, state: State) -> str:
         """Return a short SHA-256 over the bytes of everything in the State.

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from edgegen.core.decision import HOLD, REJECT, Decision
+from edgegen.core.decision import HOLD, REJECT, Certificate, Decision
 from edgegen.core.policy import AbstractPolicy
 from edgegen.core.rules import repair
 from edgegen.core.state import LOCAL, State
@@ -27,6 +27,7 @@ class Answer:
 
     choices: list[Choice]
     note: str = ""
+    certificate: Certificate | None = None
     resident: np.ndarray | None = None
 
 
@@ -35,6 +36,7 @@ class Decider:
 
     def __init__(self, policy: AbstractPolicy, name: str):
         self.policy, self.name = policy, name
+        self.plans_at_once = policy.plans_at_once
         self._decide = policy.decide  # an equinox module makes a new wrapper at every access
 
     def choose(self, table: Table) -> Answer:
@@ -52,7 +54,7 @@ class Decider:
             for at, choice in enumerate(mended)
         ]
         note = "; ".join(sorted({choice.note for choice in choices if choice.note}))
-        return Answer(choices, note, _resident(table.state, decision))
+        return Answer(choices, note, getattr(decision, "certificate", None), _resident(table.state, decision))
 
     def _mend(self, table: Table, decision: Decision, asked: list[Choice | None]) -> list[Choice | None]:
         """Repair the rows that cannot be obeyed; a row that can only wait after that stays None."""

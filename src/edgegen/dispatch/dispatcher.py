@@ -8,7 +8,7 @@ the closest offer.
 
 import collections
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -121,8 +121,9 @@ class Dispatcher:
         if self._refuses(table):
             option, told = None, {"decision": None, "reason": refusal(table), "offer": table.offer(0)}
         else:
-            rows = [waiting.row for waiting in self._reach()] + [row]
-            full = Table.of(self.catalog, rows, self._state(rows, now_s)) if len(rows) > 1 else table
+            near = self._reach()
+            rows = [waiting.row for waiting in near] + [row]
+            full = self._table(rows, now_s, [waiting.node for waiting in near]) if near else table
             choice = decider.choose(full).choices[-1]
             if not choice.refused or request.wish.allow_degrade:
                 choice = self._unheld(full, len(rows) - 1, choice, 0.0)
@@ -241,8 +242,9 @@ class Dispatcher:
 
     # planning
 
-    def _state(self, rows: list[TaskRow], now_s: float):
-        return self.catalog.state(rows, now_s, self.books.load(now_s))
+    def _table(self, rows: list[TaskRow], now_s: float, planned: Sequence[str | None] = ()) -> Table:
+        state = self.catalog.state(rows, now_s, self.books.load(now_s), planned)
+        return Table.of(self.catalog, rows, state)
 
     def _admission_table(self, row: TaskRow, now_s: float) -> Table:
         """Tabulate the options of a request that just came, behind everything that is more urgent."""
@@ -252,7 +254,8 @@ class Dispatcher:
 
     def _reach(self) -> list[Waiting]:
         """Return those that a plan is about now."""
-        return in_reach(self._waiting.values(), self.books.rooms(self.ahead)) if self._waiting else []
+        rooms = self.books.rooms(self.ahead)
+        return in_reach(self._waiting.values(), rooms, self._decider.plans_at_once) if self._waiting else []
 
     def _resume(self, now_s: float) -> Iterator[Command]:
         """Plan if any node takes more than it did after the last plan, or the policy holds somebody back.
@@ -272,8 +275,7 @@ class Dispatcher:
         near = self._reach()
         if near:
             if table is None:
-                rows = [entry.row for entry in near]
-                table = Table.of(self.catalog, rows, self._state(rows, now_s))
+                table = self._table([entry.row for entry in near], now_s, [entry.node for entry in near])
             answer = self._decider.choose(table)
             self._plan = (table, answer)
             if answer.resident is not None:
@@ -292,8 +294,7 @@ class Dispatcher:
         """Give up those that no plan was about and whose limits cannot be met any more."""
         due = [entry for key, entry in self._waiting.items() if key not in planned and entry.review_s <= now_s]
         if due:
-            rows = [entry.row for entry in due]
-            table = Table.of(self.catalog, rows, self._state(rows, now_s))
+            table = self._table([entry.row for entry in due], now_s)
             for at, entry in enumerate(due):
                 yield from self._outlive(table, at, entry, now_s)
                 entry.review_s = min(entry.review_s, now_s + REVIEW_S)

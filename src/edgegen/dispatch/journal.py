@@ -147,6 +147,8 @@ def entry(
         table, answer = plan
         found["state"] = table.catalog.state_digest(table.state)
         found["decision"] = [_decided(table, at, answer) for at in range(len(table.rows))]
+        if answer.certificate is not None:
+            found["certificate"] = to_plain(answer.certificate)
         if answer.note:
             found["note"] = answer.note
     found["commands"] = [named(command) for command in commands]

@@ -6,7 +6,6 @@ from collections.abc import Collection, Iterable
 
 from edgegen.dispatch.catalog import TaskRow
 
-LEAST_REACH = 8  # a plan looks at no fewer of those that wait; beyond that, at twice as many as could start
 PATIENCE = 8  # so often others may overtake a request that waits for a full node; then it goes where there is room
 REVIEW_S = 0.25  # the limits of those that no plan is about are looked at this often
 
@@ -36,13 +35,13 @@ class Waiting:
         return self.due_s, self.row.request.number
 
 
-def in_reach(waiting: Collection[Waiting], rooms: dict[str, int]) -> list[Waiting]:
+def in_reach(waiting: Collection[Waiting], rooms: dict[str, int], least: int) -> list[Waiting]:
     """Return those that a plan is about, in the order given: the most urgent that may run where there is room now.
 
-    `rooms` says how many more requests each node takes. Whoever could not start in any case needs no plan yet, and what
-    a plan says about the far end of a long queue is out of date before its turn comes.
+    `rooms` says how many more requests each node takes; a plan is about `least` requests, or about twice as many as
+    could start if those are more. Whoever could not start in any case needs no plan yet.
     """
-    reach = max(LEAST_REACH, 2 * sum(rooms.values()))
+    reach = max(least, 2 * sum(rooms.values()))
     able = [entry for entry in waiting if not entry.nodes.isdisjoint(rooms)]
     if len(able) <= reach:
         return able

@@ -65,7 +65,7 @@ _latest: tuple[weakref.ref[State], Options] | None = None
 _known: dict[tuple, tuple[State, Sizes]] = {}
 _KNOWN_SIZES = 128
 # Columns of tasks that change while they wait, or that say nothing about sizes.
-_MOVING = {"number", "origin", "age_s", "local_backlog_s"}
+_MOVING = {"number", "origin", "age_s", "local_backlog_s", "planned"}
 _STILL = tuple(field.name for field in dataclasses.fields(Tasks) if field.name not in _MOVING)
 
 

@@ -13,15 +13,14 @@ import numpy as np
 
 from edgegen.core.decision import HOLD, REJECT, Decision
 from edgegen.core.policy import AbstractPolicy
-from edgegen.core.state import ENERGY, LOCAL, QUALITY, TIME, State
-from edgegen.physics.objective import REFUSAL
+from edgegen.core.state import LOCAL, State, on_host
 from edgegen.physics.options import Options, options
 from edgegen.plan.menu import Menus
 from edgegen.plan.places import Placement, Places
+from edgegen.plan.single import plan_single
 
 Place = tuple[int, int]  # node row, and the device for LOCAL (-1 elsewhere)
 _GAIN = 1e-9  # a move must save more than this
-_HOST_LEAVES = {np.ndarray}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,11 +55,13 @@ class JointPlanner(AbstractPolicy):
 
 def plan(state: State, *, effort: int = 20_000) -> Plan:
     """Return a feasible plan for the waiting tasks of a NumPy State, computing about `effort` node values at most."""
-    state = _host(state)
+    state = on_host(state)
     table = options(state)
     live = np.flatnonzero(state.tasks.live)
     if live.size == 1:
-        return _alone(state, table, int(live[0]))
+        single = plan_single(state, table, int(live[0]))
+        assert single.certificate is not None
+        return Plan(single, single.certificate.objective, 0, True)
     return _searched(state, table, effort)
 
 
@@ -71,45 +72,6 @@ def _searched(state: State, table: Options, effort: int) -> Plan:
     finished = search.improve()
     alone = table.feasible.any(axis=(1, 2, 3))
     return Plan(search.decision(alone), search.objective(), search.moves, finished)
-
-
-def _alone(state: State, table: Options, task: int) -> Plan:
-    """Plan the only task: it shares nothing with anybody, so the cheapest option of the table is the best plan."""
-    weights = state.tasks.weights[task].tolist()
-    refusal = REFUSAL * (weights[QUALITY] + weights[TIME] + weights[ENERGY])
-    cost = np.where(table.feasible[task], table.cost[task], np.inf)
-    node, model, step = best = np.unravel_index(int(cost.argmin()), cost.shape)
-    least = float(cost[best])
-    whole, shares = np.zeros((4, state.task_count), dtype=np.int32), np.zeros((4, state.task_count))
-    whole[0], whole[3] = HOLD, 1
-    if least < refusal:
-        clock = table.clock[task][best] if node == LOCAL else 1.0
-        whole[:3, task] = node, model, state.steps[step]
-        shares[:, task] = 1.0, 1.0, clock, state.tasks.transmit_power_w[task]
-    elif least == np.inf:
-        whole[0, task] = REJECT
-    decision = Decision(
-        node=whole[0],
-        model=whole[1],
-        steps=whole[2],
-        trials=whole[3],
-        uplink_share=shares[0],
-        downlink_share=shares[1],
-        compute_share=shares[2],
-        power_w=shares[3],
-        resident=state.nodes.resident,
-    )
-    return Plan(decision, min(least, refusal), 0, True)
-
-
-def _host(state: State) -> State:
-    """Return the State with NumPy leaves; a JAX State is copied to the host once."""
-    parts = (state.tasks, state.nodes, state.links, state.models)
-    if all({*map(type, vars(part).values())} == _HOST_LEAVES for part in parts) and type(state.steps) is np.ndarray:
-        return state  # at a tenth of the cost of looking at it as a tree
-    import jax
-
-    return jax.tree.map(np.asarray, state)
 
 
 class _Search:

@@ -1,0 +1,123 @@
+"""A State whose nodes work on one task at a time, as the compiled loops want it.
+
+A place is a node, or one device (each task's own LOCAL). Tasks are numbered in the order in which every place takes
+them: the earlier deadline first, then the older. Sizes: T tasks, P places, K options of a task on a place.
+"""
+
+import dataclasses
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from edgegen.core.arrays import padding_is_silent
+from edgegen.core.state import ENERGY, LOCAL, MONEY, QUALITY, TIME, State
+from edgegen.physics.objective import REFUSAL, scales
+from edgegen.physics.options import Options
+
+UNSERVED = -1  # the place of a task that waits
+
+
+class Problem(NamedTuple):
+    """What the kernels read."""
+
+    wait_s: np.ndarray  # float[P], until the place is free
+    up_s: np.ndarray  # float[T, P]
+    down_s: np.ndarray  # float[T, P]
+    base: np.ndarray  # float[T, P], cost of the radio
+    left_s: np.ndarray  # float[T], until the deadline
+    price: np.ndarray  # float[T], cost of a second
+    refusal: np.ndarray  # float[T], cost of not being served
+    options: np.ndarray  # int[T, P], how many; 0 where the task cannot go
+    busy_s: np.ndarray  # float[T, P, K], rising: how long an option occupies the place
+    cost: np.ndarray  # float[T, P, K], falling: weighted error, energy of generation and money
+    choice: np.ndarray  # int[T, P, K], position of the option among model x steps
+
+
+@dataclasses.dataclass(frozen=True)
+class Queues:
+    """A problem and which rows of the State it is about."""
+
+    problem: Problem
+    tasks: np.ndarray  # int[T], rows of the State
+    nodes: np.ndarray  # int[P], node rows; LOCAL for devices
+    devices: np.ndarray  # int[P], the device of a place, -1 for nodes
+
+
+@padding_is_silent
+def queues(state: State, table: Options) -> Queues:
+    """Return the problem of the live tasks of a NumPy State."""
+    tasks = state.tasks
+    left_s = tasks.deadline_s * (1 + 1e-7) - tasks.age_s
+    rows = np.flatnonzero(tasks.live)
+    urgency = np.where(left_s < np.inf, left_s, 1e9 - tasks.age_s)[rows]
+    rows = rows[np.argsort(urgency, kind="stable")]
+    origins = np.unique(tasks.origin[rows])
+    nodes = np.concatenate([np.full(origins.size, LOCAL), np.arange(1, state.node_count)])
+    devices = np.concatenate([origins, np.full(state.node_count - 1, -1)])
+    mine = (devices[None, :] == tasks.origin[rows][:, None]) | (devices < 0)[None, :]
+    time_scale, energy_scale, money_scale = (scale[rows] for scale in scales(state))
+    weights = tasks.weights[rows]
+    menus = _menus(state, table, rows, weights, energy_scale, money_scale)
+    count = np.where(mine, menus[0][:, nodes], 0)
+    joule = weights[:, ENERGY] / energy_scale
+    wait_s = np.where(devices < 0, table.wait_s[rows[0]][nodes] if rows.size else 0.0, 0.0)
+    for place, device in enumerate(origins):
+        wait_s[place] = tasks.local_backlog_s[rows][tasks.origin[rows] == device][0]
+    problem = Problem(
+        wait_s=wait_s,
+        up_s=table.upload_s[rows][:, nodes],
+        down_s=table.download_s[rows][:, nodes],
+        base=(joule * tasks.transmit_power_w[rows])[:, None] * table.upload_s[rows][:, nodes],
+        left_s=left_s[rows],
+        price=weights[:, TIME] / time_scale,
+        refusal=REFUSAL * (weights[:, QUALITY] + weights[:, TIME] + weights[:, ENERGY]),
+        options=count,
+        busy_s=menus[1][:, nodes],
+        cost=menus[2][:, nodes],
+        choice=menus[3][:, nodes],
+    )
+    kinds = {"options": np.int64, "choice": np.int64}
+    arrays = (np.array(a, dtype=kinds.get(name, np.float64), order="C") for name, a in problem._asdict().items())
+    return Queues(Problem(*arrays), rows, nodes, devices)
+
+
+def _menus(state: State, table: Options, rows, weights, energy_scale, money_scale):
+    """Return counts and options [T, N, K] of every task on every node."""
+    generation_j = table.device_energy_j[rows]
+    generation_j[:, 1:] = 0.0
+    cost = weights[:, QUALITY, None, None, None] * (1 - table.quality[rows][:, None])
+    cost = cost + (weights[:, ENERGY] / energy_scale)[:, None, None, None] * generation_j
+    cost = cost + (weights[:, MONEY] / money_scale)[:, None, None, None] * table.money_usd[rows]
+    busy = table.load_s[None, :, :, None] + table.work_s[rows] / table.clock[rows]
+    flat = (rows.size, state.node_count, -1)
+    affordable = table.affordable[rows].reshape(flat)
+    return _undominated(
+        np.ascontiguousarray(affordable),
+        np.ascontiguousarray(busy, dtype=np.float64).reshape(flat),
+        np.ascontiguousarray(cost, dtype=np.float64).reshape(flat),
+    )
+
+
+@njit(cache=True)
+def _undominated(affordable, busy, cost):
+    """Return (count, busy, cost, position) of the options that no other beats in both, by rising busy time."""
+    tasks, nodes, size = busy.shape
+    count = np.zeros((tasks, nodes), dtype=np.int64)
+    out_busy, out_cost = np.zeros((tasks, nodes, size)), np.zeros((tasks, nodes, size))
+    position = np.zeros((tasks, nodes, size), dtype=np.int64)
+    for t in range(tasks):
+        for n in range(nodes):
+            order = np.argsort(busy[t, n], kind="mergesort")
+            k = 0
+            for j in order:
+                if not affordable[t, n, j]:
+                    continue
+                if k > 0 and cost[t, n, j] >= out_cost[t, n, k - 1] - 1e-12:
+                    continue
+                if k > 0 and busy[t, n, j] <= out_busy[t, n, k - 1]:
+                    k -= 1  # as short and cheaper
+                out_busy[t, n, k], out_cost[t, n, k], position[t, n, k] = busy[t, n, j], cost[t, n, j], j
+                k += 1
+            count[t, n] = k
+    return count, out_busy, out_cost, position
