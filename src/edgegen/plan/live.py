@@ -14,6 +14,8 @@ from edgegen.core.decision import Certificate, Decision
 from edgegen.core.policy import AbstractPolicy, HostPolicy
 from edgegen.core.state import State, on_host
 from edgegen.physics.options import options
+from edgegen.plan.certified.divided import is_divided, plan_divided
+from edgegen.plan.joint import plan as planned_jointly
 from edgegen.plan.queues.planner import Limits, plan_queues
 from edgegen.plan.single import plan_single
 
@@ -57,4 +59,6 @@ def _plan(state: State, limits: Limits) -> Decision:
         return Decision.hold(state)
     if live.size == 1:
         return plan_single(state, table, int(live[0]))
+    if state.nodes.shared[1:][state.nodes.live[1:]].any():
+        return plan_divided(state, table) if is_divided(state, table) else planned_jointly(state).decision
     return plan_queues(state, table, limits, last=state.tasks.planned)

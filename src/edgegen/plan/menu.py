@@ -69,7 +69,7 @@ class Menus:
         self.prices = _prices(state)
         count, nodes = state.task_count, state.node_count
         busy = table.load_s[None, :, :, None] + table.work_s / table.clock
-        cost = _cost_without_time(state, table)
+        cost = cost_without_time(state, table)
         affordable = table.affordable.reshape(count, nodes, -1)
         self._busy = np.where(affordable, busy.reshape(count, nodes, -1), np.inf)
         self._cost = np.where(affordable, cost.reshape(count, nodes, -1), np.inf)
@@ -123,7 +123,8 @@ def _prices(state: State) -> Prices:
     )
 
 
-def _cost_without_time(state: State, table: Options) -> np.ndarray:
+def cost_without_time(state: State, table: Options) -> np.ndarray:
+    """Return the weighted error, energy of generation and money of every option, float[T, N, M, S]."""
     _, energy_scale, money_scale = scales(state)
     weights = state.tasks.weights
     local = (np.arange(state.node_count) == LOCAL)[None, :, None, None]

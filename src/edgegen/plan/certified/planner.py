@@ -72,22 +72,31 @@ def plan(
     table = tables(instance, local)
     if instance.users == 0 or instance.servers == 0:
         return _without_servers(instance, local)
-    start = first_prices(table) if price is None else _checked(price, instance)
-    usable = np.ones((instance.users, instance.servers + 1), dtype=bool)
-    work = blank_work(instance.users, instance.servers)
-    hopeless = _hopeless(instance, local, table)
-    heats = HEATS if price is None else HEATS[WARM:]
-    bound, best_price, _ = ascend(table, start, usable, work, heats, TURNS, hopeless)
-    if bound >= hopeless:
+    start = None if price is None else _checked(price, instance)
+    tree, best_price = solve(table, goal=goal, branches=branches, price=start)
+    if tree is None:
         return nothing(instance, np.inf, best_price, 0)
-    placing = blank_placing(instance.users, instance.servers)
-    start_from(table, best_price, usable, usable, placing)
-    improve(table, placing, usable, 50_000 + 20 * instance.users)
-    served = bool((placing.node >= 0).all())
-    best = as_assignment(placing, total_cost(placing)) if served else None
-    tree = Tree(table, usable, best_price, bound, best)
-    tree.run(branches=branches, goal=goal)
     return _result(instance, local, tree, best_price)
+
+
+def solve(
+    table: Tables, *, goal: float, branches: int, price: np.ndarray | None = None
+) -> tuple[Tree | None, np.ndarray]:
+    """Return (the search tree with the best assignment and the bound, the best prices); None: proven infeasible."""
+    users, servers, _ = table.pair.shape
+    usable = np.ones((users, servers + 1), dtype=bool)
+    hopeless = _hopeless(table)
+    start, heats = (first_prices(table), HEATS) if price is None else (price, HEATS[WARM:])
+    bound, best_price, _ = ascend(table, start, usable, blank_work(users, servers), heats, TURNS, hopeless)
+    if bound >= hopeless:
+        return None, best_price
+    placing = blank_placing(users, servers)
+    start_from(table, best_price, usable, usable, placing)
+    improve(table, placing, usable, 50_000 + 20 * users)
+    served = bool((placing.node >= 0).all())
+    tree = Tree(table, usable, best_price, bound, as_assignment(placing, total_cost(placing)) if served else None)
+    tree.run(branches=branches, goal=goal)
+    return tree, best_price
 
 
 def exact(instance: Instance, *, branches: int = 200_000) -> CertifiedPlan:
@@ -102,19 +111,18 @@ def _checked(price: np.ndarray, instance: Instance) -> np.ndarray:
     return np.maximum(price, 1e-30)
 
 
-def _hopeless(instance: Instance, local: Local, table: Tables) -> float:
+def _hopeless(table: Tables) -> float:
     """Return a cost that no plan within the limits reaches; a bound above it proves that there is none."""
     on_server = np.where(np.isfinite(table.base), table.base, 0.0).max(axis=(1, 2), initial=0.0) + table.limits
-    alone = np.where(np.isfinite(local.cost), local.cost, 0.0)
+    alone = np.where(np.isfinite(table.alone), table.alone, 0.0)
     return float(np.maximum(on_server, alone).sum()) + 1.0
 
 
 def _result(instance: Instance, local: Local, tree: Tree, price: np.ndarray) -> CertifiedPlan:
     if tree.best is None:
         return nothing(instance, tree.bound, price, tree.branches)
-    slack = _ROUNDING * max(1.0, abs(tree.bound)) + LEAST_TIME_PRICE * _time_in_scales(instance)
     objective = tree.best.cost
-    bound = min(tree.bound, objective) - slack
+    bound = min(tree.bound, objective) - rounding(tree.bound) - LEAST_TIME_PRICE * _time_in_scales(instance)
     done = objective - bound <= OPTIMAL_GAP * abs(objective)
     status = Status.OPTIMAL if done else Status.FEASIBLE
     return CertifiedPlan(
@@ -125,6 +133,11 @@ def _result(instance: Instance, local: Local, tree: Tree, price: np.ndarray) -> 
         branches=tree.branches,
         price=price,
     )
+
+
+def rounding(bound: float) -> float:
+    """Return what sums and root searches may have added to a bound."""
+    return _ROUNDING * max(1.0, abs(bound))
 
 
 def _time_in_scales(instance: Instance) -> float:

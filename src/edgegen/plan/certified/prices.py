@@ -48,10 +48,11 @@ def first_prices(tables) -> np.ndarray:
     price = np.empty((servers, 3))
     price[:, 0] = (pair[..., 0] * np.median(tables.cycles, axis=2)).mean(axis=0) / share[:, 0] ** 2
     for k, size, snr in ((1, 2, 4), (2, 3, 5)):
-        z = pair[..., snr] / share[:, k]
+        proportional = np.isinf(pair[..., snr])
+        z = np.where(proportional, 1.0, pair[..., snr] / share[:, k])
         log = np.log1p(z)
         weight = pair[..., 0] + (pair[..., 1] if k == 1 else 0.0)
-        saved = (log - z / (1 + z)) / np.maximum(share[:, k] * log, 1e-30) ** 2
+        saved = np.where(proportional, 1.0, (log - z / (1 + z)) / np.maximum(log, 1e-30) ** 2) / share[:, k] ** 2
         price[:, k] = (weight * pair[..., size] * saved).mean(axis=0)
     return np.maximum(price, 1e-25)
 

@@ -66,6 +66,14 @@ VALUES, SLOPES = _tabulate()
 
 
 @njit(cache=True)
+def transfer_s(size, snr, share):
+    """Return the seconds that `size` (bits times ln 2, or bits where snr = inf) takes with a share of a band."""
+    if size <= 0.0:
+        return 0.0
+    return size / share if snr == INFINITE else size / (share * math.log1p(snr / share))
+
+
+@njit(cache=True)
 def band(weight, size, snr, price, least, most):
     """Return (share, seconds, share of the time that more band saves, elasticity of the share in weight/price).
 

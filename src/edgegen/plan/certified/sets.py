@@ -11,7 +11,7 @@ import numpy as np
 from numba import njit
 
 from edgegen.plan.certified.prices import cheapest
-from edgegen.plan.certified.response import INFINITE, respond
+from edgegen.plan.certified.response import INFINITE, respond, transfer_s
 
 FILLED = 1e-10  # relative error of the capacities at which Newton's method stops
 NEARLY_FILLED = 1e-9  # the error that is accepted when it cannot get there
@@ -78,8 +78,7 @@ def _cost(tables, m, members, steps, shares):
     for i in range(members.shape[0]):
         n, s = members[i], steps[i]
         row = tables.pair[n, m]
-        send_s = row[2] / (shares[i, 1] * math.log1p(row[4] / shares[i, 1])) if row[2] > 0 else 0.0
-        fetch_s = row[3] / (shares[i, 2] * math.log1p(row[5] / shares[i, 2])) if row[3] > 0 else 0.0
+        send_s, fetch_s = transfer_s(row[2], row[4], shares[i, 1]), transfer_s(row[3], row[5], shares[i, 2])
         work_s = tables.cycles[n, m, s] / shares[i, 0] if tables.cycles[n, m, s] > 0 else 0.0
         total += tables.base[n, m, s] + row[0] * (send_s + fetch_s + work_s) + row[1] * send_s
     return total

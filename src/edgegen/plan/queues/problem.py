@@ -11,9 +11,10 @@ import numpy as np
 from numba import njit
 
 from edgegen.core.arrays import padding_is_silent
-from edgegen.core.state import ENERGY, LOCAL, MONEY, QUALITY, TIME, State
+from edgegen.core.state import ENERGY, LOCAL, QUALITY, TIME, State
 from edgegen.physics.objective import REFUSAL, scales
 from edgegen.physics.options import Options
+from edgegen.plan.menu import cost_without_time
 
 UNSERVED = -1  # the place of a task that waits
 
@@ -56,9 +57,9 @@ def queues(state: State, table: Options) -> Queues:
     nodes = np.concatenate([np.full(origins.size, LOCAL), np.arange(1, state.node_count)])
     devices = np.concatenate([origins, np.full(state.node_count - 1, -1)])
     mine = (devices[None, :] == tasks.origin[rows][:, None]) | (devices < 0)[None, :]
-    time_scale, energy_scale, money_scale = (scale[rows] for scale in scales(state))
+    time_scale, energy_scale, _ = (scale[rows] for scale in scales(state))
     weights = tasks.weights[rows]
-    menus = _menus(state, table, rows, weights, energy_scale, money_scale)
+    menus = _menus(state, table, rows)
     count = np.where(mine, menus[0][:, nodes], 0)
     joule = weights[:, ENERGY] / energy_scale
     wait_s = np.where(devices < 0, table.wait_s[rows[0]][nodes] if rows.size else 0.0, 0.0)
@@ -82,20 +83,15 @@ def queues(state: State, table: Options) -> Queues:
     return Queues(Problem(*arrays), rows, nodes, devices)
 
 
-def _menus(state: State, table: Options, rows, weights, energy_scale, money_scale):
+def _menus(state: State, table: Options, rows: np.ndarray):
     """Return counts and options [T, N, K] of every task on every node."""
-    generation_j = table.device_energy_j[rows]
-    generation_j[:, 1:] = 0.0
-    cost = weights[:, QUALITY, None, None, None] * (1 - table.quality[rows][:, None])
-    cost = cost + (weights[:, ENERGY] / energy_scale)[:, None, None, None] * generation_j
-    cost = cost + (weights[:, MONEY] / money_scale)[:, None, None, None] * table.money_usd[rows]
     busy = table.load_s[None, :, :, None] + table.work_s[rows] / table.clock[rows]
     flat = (rows.size, state.node_count, -1)
     affordable = table.affordable[rows].reshape(flat)
     return _undominated(
         np.ascontiguousarray(affordable),
         np.ascontiguousarray(busy, dtype=np.float64).reshape(flat),
-        np.ascontiguousarray(cost, dtype=np.float64).reshape(flat),
+        np.ascontiguousarray(cost_without_time(state, table)[rows], dtype=np.float64).reshape(flat),
     )
 
 
