@@ -112,6 +112,7 @@ class PolicySection(_Section):
     """Who decides."""
 
     name: str = "planner"
+    budget: Duration = 0.008  # s, how long a decision may take before the best plan so far is used
 
 
 class ObjectiveSection(_Section):

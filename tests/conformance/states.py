@@ -7,13 +7,30 @@ import numpy as np
 
 from edgegen.core.arrays import next_power_of_two
 from edgegen.core.scenario import blank_state
-from edgegen.core.state import State
+from edgegen.core.state import ANY, State
 from edgegen.plan.networks import cellular, fleet
+
+
+def under_way(seed: int) -> State:
+    """Return machines with queues, one task started on each: it may only change its steps."""
+    state = fleet(seed, tasks=20, nodes=4)
+    tasks, rng = state.tasks, np.random.default_rng(seed)
+    runs = state.models.available & state.nodes.live[:, None]
+    for row, node in enumerate(np.flatnonzero(runs.any(axis=1))[1:]):
+        tasks.live[row] = True
+        tasks.planned[row], tasks.model[row], tasks.steps[row] = node, rng.choice(np.flatnonzero(runs[node])), ANY
+        tasks.done_steps[row] = rng.choice([0.0, 0.6, 1.0, 3.3, 8.5])
+        tasks.allowed[row] = np.arange(state.node_count) == node
+        tasks.energy_budget_j[row], tasks.min_quality[row] = np.inf, 0.0
+    return state
+
 
 CASES = {
     **{f"fleet-{seed}": lambda seed=seed: fleet(seed) for seed in range(6)},
     "fleet-one-task": lambda: fleet(7, tasks=1),
     "fleet-crowded": lambda: fleet(8, tasks=24, nodes=3),
+    "fleet-under-way-0": lambda: under_way(0),
+    "fleet-under-way-1": lambda: under_way(1),
     "cellular-0": lambda: cellular(0, users=5),
     "cellular-1": lambda: cellular(1, users=4, servers=3),
 }

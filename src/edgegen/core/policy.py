@@ -28,6 +28,11 @@ class AbstractPolicy(eqx.Module):
     def decide(self, state: State, *, key=None) -> Decision:
         """Return one row per task of `state`."""
 
+    def within(self, budget_s: float) -> "AbstractPolicy":
+        """Return this policy with a limit on how long a decision may take; most policies need none."""
+        del budget_s
+        return self
+
     def again(self, certificate: Certificate) -> "AbstractPolicy":
         """Return a policy that decides as this one did when `certificate` says that its time was over (`cut`)."""
         del certificate

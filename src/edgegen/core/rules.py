@@ -27,6 +27,7 @@ def violations(state: State, decision: Decision) -> dict[str, Array]:
         "other_model_than_wanted": live & placed & (state.tasks.model != ANY) & (decision.model != state.tasks.model),
         "steps_not_offered": live & placed & ~(decision.steps[:, None] == state.steps[None, :]).any(axis=1),
         "other_steps_than_wanted": live & placed & (state.tasks.steps != ANY) & (decision.steps != state.tasks.steps),
+        "started_task_moved": live & placed & _moved(xp, state, decision),
         "no_trial": live & placed & (decision.trials < 1),
         "share_outside_0_1": live & placed & ~_shares_sane(decision),
         "power_not_finite": live & placed & ~((decision.power_w >= 0) & (decision.power_w < np.inf)),
@@ -88,6 +89,15 @@ def _usable(xp, state: State, node: Array) -> Array:
 def _available(xp, state: State, decision: Decision) -> Array:
     models = state.models.live[None, :] & state.models.available
     return (take_rows(xp, models, decision.node, False) & one_hot(xp, decision.model, state.model_count)).any(axis=1)
+
+
+def _moved(xp, state: State, decision: Decision) -> Array:
+    """bool[T]: a started task would change its node or its model, or undo steps."""
+    tasks = state.tasks
+    stays = (decision.node == tasks.planned) & (decision.model == tasks.model)
+    return (tasks.done_steps >= 0) & ~(
+        stays & (decision.steps.astype(tasks.done_steps.dtype) > xp.floor(tasks.done_steps))
+    )
 
 
 def _shares_sane(decision: Decision) -> Array:

@@ -78,5 +78,6 @@ def _blank_tasks(t: int, n: int) -> Tasks:
         transmit_power_w=np.zeros(t),
         local_backlog_s=np.zeros(t),
         planned=np.full(t, -1, dtype=np.int32),
+        done_steps=np.full(t, -1.0),
         weights=np.tile([1.0, 0.3, 0.2, 0.0], (t, 1)),
     )

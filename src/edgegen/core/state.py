@@ -19,7 +19,7 @@ QUALITY, TIME, ENERGY, MONEY = range(4)  # columns of `Tasks.weights`
 
 @value
 class Tasks:
-    """Requests that wait for a decision."""
+    """Requests that wait for a decision, and started ones whose steps may change."""
 
     live: Array  # bool[T]
     number: Array  # int[T], sequence number of the arrival, for policies that take turns
@@ -40,6 +40,9 @@ class Tasks:
     transmit_power_w: Array  # float[T], device radio power while sending
     local_backlog_s: Array  # float[T], work already promised on the task's own device
     planned: Array  # int[T], node row that the latest plan wanted, -1 = none: a warm start for the next one
+    # float[T], -1 = waiting. A started task keeps its node `planned` (not LOCAL) and its `model`; the steps that are done
+    # stay done, the one under way counts by its part, and only the number of steps in all may still change.
+    done_steps: Array
     weights: Array  # float[T, 4], worth of quality, time, energy and money (see `physics.objective`)
 
 

@@ -153,8 +153,18 @@ class Catalog:
         permitted[self.node_row(node)] = False
         return dataclasses.replace(row, allowed=allowed, permitted=permitted)
 
-    def state(self, rows: Sequence[TaskRow], now_s: float, load: NodeLoad, planned: Sequence[str | None] = ()) -> State:
-        """Return the State of these requests at this moment; `planned` names the node that each was last planned for."""
+    def state(
+        self,
+        rows: Sequence[TaskRow],
+        now_s: float,
+        load: NodeLoad,
+        planned: Sequence[str | None] = (),
+        done: Sequence[float] = (),
+    ) -> State:
+        """Return the State of these requests at this moment.
+
+        `planned` names the node that each was last planned for. The last rows are started: `done` are their steps.
+        """
         count, size = len(rows), next_power_of_two(len(rows), least=LEAST_TASKS)
         ints = np.zeros((5, size), dtype=np.int32)
         floats = np.zeros((_FLOATS, size))
@@ -188,6 +198,7 @@ class Catalog:
             transmit_power_w=floats[9],
             local_backlog_s=load.device_backlog_s[origin],
             planned=self._planned(planned, size),
+            done_steps=np.concatenate([np.full(count - len(done), -1.0), done, np.full(size - count, -1.0)]),
             weights=floats[10:14].T,
         )
         return State(

@@ -65,7 +65,7 @@ _latest: tuple[weakref.ref[State], Options] | None = None
 _known: dict[tuple, tuple[State, Sizes]] = {}
 _KNOWN_SIZES = 128
 # Columns of tasks that change while they wait, or that say nothing about sizes.
-_MOVING = {"number", "origin", "age_s", "local_backlog_s", "planned"}
+_MOVING = {"number", "origin", "age_s", "local_backlog_s", "planned", "done_steps"}
 _STILL = tuple(field.name for field in dataclasses.fields(Tasks) if field.name not in _MOVING)
 
 
@@ -152,6 +152,8 @@ def combine(state: State, known: Sizes) -> Options:
     xp = namespace(state.tasks.live, state.models.quality)
     tasks, nodes = state.tasks, state.nodes
     wait_s, load_s = promised_s(state), xp.where(nodes.resident, 0.0, state.models.load_s)
+    if xp is not np or (tasks.done_steps >= 0).any():
+        known = _started(xp, state, known)
     start_s = xp.maximum(wait_s, known.upload_s) + known.download_s
     fixed_part_s = start_s[:, :, None, None] + load_s[None, :, :, None]
     if xp is np and not nodes.shared[LOCAL]:  # no clock can be lowered
@@ -182,6 +184,25 @@ def combine(state: State, known: Sizes) -> Options:
         money_usd=known.money_usd,
         cost=xp.where(possible, known.error_cost + spent + known.money_cost, np.inf),
     )
+
+
+def _started(xp, state: State, known: Sizes) -> Sizes:
+    """Return the sizes with started tasks where they are, with what is left of their work."""
+    done = state.tasks.done_steps
+    stays = one_hot(xp, state.tasks.planned, state.node_count) | (done < 0)[:, None]
+    further = (done < 0)[:, None] | (state.steps.astype(done.dtype)[None, :] > xp.floor(done)[:, None])
+    return dataclasses.replace(
+        known,
+        work_s=xp.maximum(known.work_s - done_s(state)[:, :, :, None], 0.0),
+        runs=known.runs & stays[:, :, None, None] & further[:, None, None, :],
+    )
+
+
+def done_s(state: State) -> Array:
+    """Return the seconds float[T, N, M] of work that is behind a started task: half of the fixed part and its steps."""
+    xp = namespace(state.tasks.live, state.models.step_s)
+    done, models = xp.maximum(state.tasks.done_steps, 0.0)[:, None, None], state.models
+    return xp.where(done > 0, models.fixed_s[None] / 2 + done * models.step_s[None], 0.0)
 
 
 def transfer_s(state: State, uplink_share: Array, downlink_share: Array) -> tuple[Array, Array]:

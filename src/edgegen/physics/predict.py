@@ -14,6 +14,7 @@ from edgegen.core.ledger import Ledger
 from edgegen.core.state import LOCAL, State
 from edgegen.core.tree import value
 from edgegen.physics.channel import rate_bps
+from edgegen.physics.options import done_s
 
 
 @value
@@ -38,7 +39,8 @@ def work(state: State, decision: Decision) -> Work:
     scale = xp.where(local, state.tasks.device_step_scale, 1.0)
     steps = decision.steps.astype(state.models.step_s.dtype)
     speed = scale * (state.models.fixed_s[node, model] + steps * state.models.step_s[node, model])
-    full_speed_s = xp.where(served, speed * decision.trials.astype(speed.dtype), 0.0)
+    behind_s = done_s(state)[xp.arange(state.task_count), node, model]
+    full_speed_s = xp.where(served, xp.maximum(speed - behind_s, 0.0) * decision.trials.astype(speed.dtype), 0.0)
     divided = state.nodes.shared[node]
     share = xp.where(divided & served, xp.maximum(decision.compute_share, 1e-9), 1.0)
     up, down = _radio(xp, state, decision, node)
@@ -81,12 +83,13 @@ def _radio(xp, state: State, decision: Decision, node: Array) -> tuple[Array, Ar
 def queue_wait_s(state: State, decision: Decision, sizes: Work) -> Array:
     """Return how long float[T] each task waits for its node after its upload.
 
-    A node that is not shared serves one task at a time, first what it has already promised and then in order of
-    slack (time left to the deadline; the older first among equals). A shared node serves everybody at once.
+    A node that is not shared serves one task at a time, first what it has already promised, then what has
+    started, then in order of slack (time left to the deadline; the older first among equals). A shared node serves everybody at once.
     """
     xp = namespace(state.tasks.live, decision.node)
     tasks = state.tasks
     left_s = xp.where(tasks.deadline_s < np.inf, tasks.deadline_s - tasks.age_s, 1e9 - tasks.age_s)
+    left_s = xp.where(tasks.done_steps >= 0, -np.inf, left_s)
     left_s = xp.where(sizes.served, left_s, np.inf)
     rows = xp.arange(state.task_count)
     sooner, equal = left_s[None, :] < left_s[:, None], left_s[None, :] == left_s[:, None]

@@ -4,6 +4,8 @@ Nodes with queues are planned by `plan.queues`, nodes that divide their compute 
 both is planned by `plan.joint`, and then nothing is proven.
 """
 
+import dataclasses
+import math
 import time
 from typing import ClassVar
 
@@ -27,14 +29,14 @@ class CertifiedPlanner(AbstractPolicy):
 
     `effort` bounds the number of node values that are computed and `rounds` the work on the bound. They are counts, so
     that the same State gives the same plan on any machine. `budget_ms` is the time after which the best plan so far is
-    used; a decision that was cut says so, and how far it had come.
+    used (the gateway sets it); a decision that was cut says so, and how far it had come.
     """
 
     plans_at_once: ClassVar[int] = 64
 
     effort: int = eqx.field(default=8_000, static=True)
     rounds: int = eqx.field(default=12, static=True)
-    budget_ms: float = eqx.field(default=8.0, static=True)
+    budget_ms: float = eqx.field(default=math.inf, static=True)
 
     def __check_init__(self):
         for name in ("effort", "rounds", "budget_ms"):
@@ -45,6 +47,9 @@ class CertifiedPlanner(AbstractPolicy):
         del key
         until_s = time.perf_counter() + self.budget_ms / 1e3
         return _plan(state, Limits(self.effort, self.rounds, until_s))
+
+    def within(self, budget_s: float) -> AbstractPolicy:
+        return dataclasses.replace(self, budget_ms=min(self.budget_ms, 1e3 * budget_s))
 
     def again(self, certificate: Certificate) -> AbstractPolicy:
         limits = Limits(int(certificate.effort), int(certificate.rounds), cut=bool(certificate.cut))

@@ -38,6 +38,7 @@ class Places:
         self._known: dict[tuple[int, int, frozenset[int]], Placement] = {}
         left = menus.prices.left_s
         order = np.where(left < np.inf, left, 1e9 - state.tasks.age_s)
+        order = np.where(state.tasks.done_steps >= 0, -np.inf, order)
         self.turns = [int(t) for t in np.argsort(order, kind="stable")]  # task rows by slack, the older first
         self._turn = {task: k for k, task in enumerate(self.turns)}
         self._left_s, self._time_price = left.tolist(), menus.prices.time.tolist()

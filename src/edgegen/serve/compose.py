@@ -42,7 +42,7 @@ def compose(
     teller = Teller(FileJournal(journal, header, fsync=settings.fsync) if journal else NoJournal())
     dispatcher = Dispatcher(
         Catalog(fleet),
-        load_policy(name),
+        load_policy(name).within(config.policy.budget),
         policy_name=name,
         max_waiting=settings.max_waiting,
         ahead=settings.ahead,

@@ -17,6 +17,7 @@ from edgegen.physics.options import Options
 from edgegen.plan.menu import cost_without_time
 
 UNSERVED = -1  # the place of a task that waits
+NEVER = 1e6  # cost of giving up a started task
 
 
 class Problem(NamedTuple):
@@ -51,7 +52,8 @@ def queues(state: State, table: Options) -> Queues:
     tasks = state.tasks
     left_s = tasks.deadline_s * (1 + 1e-7) - tasks.age_s
     rows = np.flatnonzero(tasks.live)
-    urgency = np.where(left_s < np.inf, left_s, 1e9 - tasks.age_s)[rows]
+    urgency = np.where(left_s < np.inf, left_s, 1e9 - tasks.age_s)
+    urgency = np.where(tasks.done_steps >= 0, -np.inf, urgency)[rows]
     rows = rows[np.argsort(urgency, kind="stable")]
     origins = np.unique(tasks.origin[rows])
     nodes = np.concatenate([np.full(origins.size, LOCAL), np.arange(1, state.node_count)])
@@ -78,9 +80,23 @@ def queues(state: State, table: Options) -> Queues:
         cost=menus[2][:, nodes],
         choice=menus[3][:, nodes],
     )
+    if (tasks.done_steps[rows] >= 0).any():
+        problem = _with_started(problem, tasks.done_steps[rows] >= 0)
     kinds = {"options": np.int64, "choice": np.int64}
     arrays = (np.array(a, dtype=kinds.get(name, np.float64), order="C") for name, a in problem._asdict().items())
     return Queues(Problem(*arrays), rows, nodes, devices)
+
+
+def _with_started(problem: Problem, started: np.ndarray) -> Problem:
+    """Return the problem in which started tasks are never given up: a deadline that nothing can save does not count."""
+    free_s, left_s = problem.wait_s.copy(), problem.left_s.copy()
+    for t in np.flatnonzero(started & (problem.options > 0).any(axis=1)):
+        p = int(problem.options[t].argmax())
+        free_s[p] += problem.busy_s[t, p, 0]
+        if max(free_s[p], problem.up_s[t, p] + problem.busy_s[t, p, 0]) + problem.down_s[t, p] > left_s[t]:
+            left_s[t] = np.inf
+    refusal = np.where(started & (problem.options > 0).any(axis=1), NEVER, problem.refusal)
+    return problem._replace(left_s=left_s, refusal=refusal)
 
 
 def _menus(state: State, table: Options, rows: np.ndarray):

@@ -10,6 +10,8 @@ from edgegen.registry import load_policy
 from edgegen.serve.assembly import Gateway
 from edgegen.serve.wire import PlanBody
 
+BUDGET_S = 0.05  # a request may name any policy with any options, but not make the gateway stand still
+
 
 def router(gateway: Gateway) -> APIRouter:
     """Return the planning route."""
@@ -21,7 +23,7 @@ def router(gateway: Gateway) -> APIRouter:
         """Decide and explain without running anything."""
         wanted = gateway.intake.requests(body, now_s=runtime.now_s())[0]
         name = body.edgegen.policy if body.edgegen else None
-        policy = _policy(name) if name else None
+        policy = _policy(name).within(BUDGET_S) if name else None
         told = runtime.dispatcher.explain(wanted, runtime.now_s(), policy=policy, policy_name=name or runtime.policy)
         return {"decision": None, "predicted": None, "quality_estimate": None, **told}
 
