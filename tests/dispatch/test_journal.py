@@ -45,6 +45,27 @@ def lived() -> MemoryJournal:
     return made.journal
 
 
+def busy(policy) -> MemoryJournal:
+    """Many requests at once, planned by a policy."""
+    made = dispatcher(policy, name="certified")
+    for number in range(24):
+        origin = "phone" if number % 3 else "tablet"
+        made.handle(Arrived(request(number, origin=origin, deadline_s=0.5 + 0.1 * number)), 0.001 * number)
+    made.handle(Tick(), 0.2)
+    return made.journal
+
+
+@pytest.mark.parametrize("budget_s", [math.inf, 1e-9])
+def test_certificates_are_journalled_and_a_cut_decision_replays_to_the_same_bytes(budget_s):
+    journal = busy(load_policy("certified").within(budget_s))
+    _, entries = read(journal.lines)
+    certificates = [entry["certificate"] for entry in entries if "certificate" in entry]
+    assert len(certificates) >= 20
+    assert all(one["bound"] <= one["objective"] for one in certificates)
+    assert any(one["cut"] for one in certificates) == (budget_s < 1)
+    assert replay(journal.lines, load_policy).same
+
+
 MESSAGES = [
     Arrived(request(5, min_quality=0.5, tiers=("edge",), weights=(1.0, 0.5, 0.0, 0.0))),
     Progressed("a", 1, 2),

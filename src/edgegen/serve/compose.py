@@ -10,6 +10,7 @@ from edgegen.dispatch.catalog import Catalog
 from edgegen.dispatch.dispatcher import Dispatcher
 from edgegen.dispatch.fleet import Fleet
 from edgegen.dispatch.journal import FileJournal, Header, NoJournal
+from edgegen.dispatch.rehearsal import rehearse
 from edgegen.registry import load_policy
 from edgegen.serve.assembly import Gateway
 from edgegen.serve.auth import Keys
@@ -40,9 +41,11 @@ def compose(
     name, settings = policy or config.policy.name, config.gateway
     header = Header.of(fleet, name, max_waiting=settings.max_waiting, ahead=settings.ahead)
     teller = Teller(FileJournal(journal, header, fsync=settings.fsync) if journal else NoJournal())
+    catalog, chosen = Catalog(fleet), load_policy(name)
+    rehearse(chosen, catalog)
     dispatcher = Dispatcher(
-        Catalog(fleet),
-        load_policy(name).within(config.policy.budget),
+        catalog,
+        chosen.within(config.policy.budget),
         policy_name=name,
         max_waiting=settings.max_waiting,
         ahead=settings.ahead,
