@@ -68,10 +68,8 @@ def run_demo(
     runs: dict[str, Sequence[Judged]] = {}
     for policy in (baseline, "planner"):
         progress.stage(f"{count} requests in {seconds:g} s under {policy}")
-        with in_thread(lambda policy=policy: compose(config, fleet, policy=policy)) as live:
-            told = lambda outcome, policy=policy: progress.outcome(policy, outcome)  # noqa: E731
-            outcomes = asyncio.run(send_all(live.url, asks, on_outcome=told))
-        runs[policy] = judge_all(outcomes)
+        told = lambda outcome, policy=policy: progress.outcome(policy, outcome)  # noqa: E731
+        runs[policy] = run_live(config, fleet, policy, asks, told)
     load = {"before": round(load_before, 2), "after": round(os.getloadavg()[0], 2)}
     demo = Demo([score(policy, judged) for policy, judged in runs.items()], folder, load, seed)
     notes = (
@@ -88,13 +86,22 @@ def run_demo(
     return demo
 
 
+def run_live(
+    config: Config, fleet: Fleet, policy: str, asks: Sequence[Ask], told: Callable[[Outcome], None]
+) -> list[Judged]:
+    """Send the requests to a gateway of their own under a policy; `told` is called with every outcome."""
+    with in_thread(lambda: compose(config, fleet, policy=policy)) as live:
+        outcomes = asyncio.run(send_all(live.url, asks, on_outcome=told))
+    return judge_all(outcomes)
+
+
 def best_fixed_steps(config: Config, fleet: Fleet, asks: Sequence[Ask]) -> tuple[str, float]:
     """Return the fixed-steps policy that expects the most good pictures, and that number, from the fleet in virtual time.
 
     Every offered step count is tried with every model and with whichever model answers first.
     """
     catalog = Catalog(fleet)
-    requests = [_request(config, ask, number) for number, ask in enumerate(asks)]
+    requests = to_requests(config, asks)
     best, most = "", -1.0
     for steps in fleet.steps:
         for model in (None, *range(len(fleet.models))):
@@ -104,6 +111,11 @@ def best_fixed_steps(config: Config, fleet: Fleet, asks: Sequence[Ask]) -> tuple
             if good > most:
                 best, most = name, good
     return best, most
+
+
+def to_requests(config: Config, asks: Sequence[Ask]) -> list[Request]:
+    """Return the requests that a gateway makes of these asks, for virtual time."""
+    return [_request(config, ask, number) for number, ask in enumerate(asks)]
 
 
 def _request(config: Config, ask: Ask, number: int) -> Request:
