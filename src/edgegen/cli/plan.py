@@ -6,32 +6,99 @@ from typing import Annotated, Any
 
 import typer
 
+from edgegen.cli import plan_scenario
 from edgegen.cli.output import AsJson, print_json, print_table, say
 
 
+REQUEST, SCENARIO = "about a prompt", "about a scenario"
+
+
 def plan(
-    prompt: Annotated[str, typer.Argument(help="What to draw, such as 'a red circle'.")],
+    context: typer.Context,
+    prompt: Annotated[
+        str, typer.Argument(metavar="PROMPT|SCENARIO.toml", help="What to draw, or a scenario of many users.")
+    ] = "",
     config: Annotated[
-        Path | None, typer.Option(help="Configuration; default: ./edgegen.toml, or the built-in one.")
+        Path | None,
+        typer.Option(
+            help="Configuration; default: ./edgegen.toml, or the built-in one.", rich_help_panel=f"Options {REQUEST}"
+        ),
     ] = None,
-    policy: Annotated[str | None, typer.Option(help="Another policy than the configured one.")] = None,
-    origin: Annotated[str | None, typer.Option(help="The device that asks; default: the first one.")] = None,
-    deadline: Annotated[str | None, typer.Option(help="From the request to the picture, such as '800 ms'.")] = None,
-    min_quality: Annotated[float, typer.Option(help="Least expected quality, 0 to 1.", min=0, max=1)] = 0.0,
-    max_energy: Annotated[str | None, typer.Option(help="Energy from the device, such as '2 J'.")] = None,
-    max_cost: Annotated[str | None, typer.Option(help="Money, such as '0.001 USD'.")] = None,
-    model: Annotated[list[str] | None, typer.Option(help="Only this model; may be repeated.")] = None,
-    node: Annotated[list[str] | None, typer.Option(help="Only this node; may be repeated.")] = None,
-    tier: Annotated[list[str] | None, typer.Option(help="Only device, edge or cloud; may be repeated.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Exactly so many denoising steps.", min=1)] = None,
-    local: Annotated[bool, typer.Option("--local", help="The prompt must not leave the device.")] = False,
-    category: Annotated[str | None, typer.Option(help="Prompt category; default: as the grammar says.")] = None,
+    policy: Annotated[
+        str | None,
+        typer.Option(help="Another policy than the configured one.", rich_help_panel=f"Options {REQUEST}"),
+    ] = None,
+    origin: Annotated[
+        str | None,
+        typer.Option(help="The device that asks; default: the first one.", rich_help_panel=f"Options {REQUEST}"),
+    ] = None,
+    deadline: Annotated[
+        str | None,
+        typer.Option(
+            help="From the request to the picture, such as '800 ms'.", rich_help_panel=f"Options {REQUEST}"
+        ),
+    ] = None,
+    min_quality: Annotated[
+        float,
+        typer.Option(help="Least expected quality, 0 to 1.", min=0, max=1, rich_help_panel=f"Options {REQUEST}"),
+    ] = 0.0,
+    max_energy: Annotated[
+        str | None, typer.Option(help="Energy from the device, such as '2 J'.", rich_help_panel=f"Options {REQUEST}")
+    ] = None,
+    max_cost: Annotated[
+        str | None, typer.Option(help="Money, such as '0.001 USD'.", rich_help_panel=f"Options {REQUEST}")
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this model; may be repeated.", rich_help_panel=f"Options {REQUEST}"),
+    ] = None,
+    node: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this node; may be repeated.", rich_help_panel=f"Options {REQUEST}"),
+    ] = None,
+    tier: Annotated[
+        list[str] | None,
+        typer.Option(help="Only device, edge or cloud; may be repeated.", rich_help_panel=f"Options {REQUEST}"),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Exactly so many denoising steps.", min=1, rich_help_panel=f"Options {REQUEST}")
+    ] = None,
+    local: Annotated[
+        bool,
+        typer.Option("--local", help="The prompt must not leave the device.", rich_help_panel=f"Options {REQUEST}"),
+    ] = False,
+    category: Annotated[
+        str | None,
+        typer.Option(help="Prompt category; default: as the grammar says.", rich_help_panel=f"Options {REQUEST}"),
+    ] = None,
+    seed: plan_scenario.Seed = None,
+    method: plan_scenario.MethodName = "plan",
+    goal: plan_scenario.Goal = None,
+    explain: plan_scenario.Explain = False,
+    user: plan_scenario.Users = None,
+    pictures: plan_scenario.Pictures = None,
+    arrays: plan_scenario.Arrays = None,
+    list_scenarios: plan_scenario.ListScenarios = False,
     json: AsJson = False,
 ) -> None:
-    """Explain where a request would run on idle nodes, on which model, with how many steps, and why; run nothing.
+    """Plan one prompt, or a whole scenario of users and servers (an argument that ends in .toml); run nothing.
 
-    Exit code 3 when nothing meets the limits; the closest offer is printed.
+    For a prompt: where it would run on idle nodes, on which model, with how many steps, and why. For a scenario: who
+    runs where, with which share of each server, and how far from the best possible plan this can be at most.
+    Exit code 3 when nothing meets the limits; what would have to give is printed.
     """
+    if list_scenarios:
+        plan_scenario.list_scenarios(json)
+        return
+    _refuse_misplaced(context, prompt.endswith(".toml"))
+    if prompt.endswith(".toml"):
+        options = plan_scenario.Options(seed, method, goal, explain, tuple(user or ()), pictures, arrays, json)
+        plan_scenario.plan(prompt, options)
+        return
+    if not prompt:
+        from edgegen.core.errors import InputError
+
+        raise InputError("give a prompt in quotes, or a scenario file; --list-scenarios shows the packaged ones")
     from edgegen.config import find_config
     from edgegen.core.errors import InfeasibleError
     from edgegen.dispatch.messages import Limits, Request, Wish
@@ -67,6 +134,18 @@ def plan(
         if json:
             raise typer.Exit(3)
         raise InfeasibleError(answer["reason"], offer=answer.get("offer"))
+
+
+def _refuse_misplaced(context: typer.Context, scenario: bool) -> None:
+    """Refuse options of prompts beside a scenario, and options of scenarios beside a prompt."""
+    from edgegen.core.errors import InputError
+
+    panel = f"Options {REQUEST if scenario else SCENARIO}"
+    for option in context.command.params:
+        source = context.get_parameter_source(str(option.name))
+        if source is not None and source.name == "COMMANDLINE" and getattr(option, "rich_help_panel", None) == panel:
+            other = "a scenario says this in its file" if scenario else "give a scenario, a file that ends in .toml"
+            raise InputError(f"{option.opts[0]} is {REQUEST if scenario else SCENARIO}; {other}", param=option.opts[0])
 
 
 def _explain(settings: Any, request: Any, policy: str) -> dict[str, Any]:

@@ -69,19 +69,29 @@ class Explainer:
         """Return why this user is where it is, and what any other node would change."""
         here = int(self.plan.node[user])
         nodes = [j for j in range(self.instance.servers + 1) if j != here]
-        others = sorted((self._elsewhere(user, j) for j in nodes), key=lambda found: (found.change, found.node))
-        return Explained(user, here, float(self.at_prices[user, max(here, LOCAL)]), self.binds(user), tuple(others))
+        others = [self._elsewhere(user, j) for j in nodes]
+        refusal = float(self.instance.refusal_cost[user])
+        if here != REFUSED and np.isfinite(refusal):
+            others.append(Alternative(REFUSED, refusal, self._without(user) + refusal, 0, ""))
+        others.sort(key=lambda found: (found.change, found.node))
+        at_prices = refusal if here == REFUSED else float(self.at_prices[user, here])
+        return Explained(user, here, at_prices, self.binds(user), tuple(others))
+
+    def _without(self, user: int) -> float:
+        """Return how the objective changes when a user goes away (it falls)."""
+        at, here = np.asarray(self.plan.node), int(self.plan.node[user])
+        if here == REFUSED:
+            return -float(self.instance.refusal_cost[user])
+        if here == LOCAL:
+            return -float(self.local.table[user].min())
+        mates = np.flatnonzero(at == here)
+        return self._value(here - 1, mates[mates != user])[0] - self._value(here - 1, mates)[0]
 
     def _elsewhere(self, user: int, node: int) -> Alternative:
         if obstacle := self.obstacle(user, node):
             return Alternative(node, np.inf, np.inf, 0, obstacle)
-        here, change = int(self.plan.node[user]), 0.0
-        at, steps = np.asarray(self.plan.node), 0
-        if here > LOCAL:
-            without = np.flatnonzero((at == here) & (np.arange(at.size) != user))
-            change += self._value(here - 1, without)[0] - self._value(here - 1, np.flatnonzero(at == here))[0]
-        else:
-            change -= self.instance.refusal_cost[user] if here == REFUSED else self.local.table[user].min()
+        change, steps = self._without(user), 0
+        at = np.asarray(self.plan.node)
         if node == LOCAL:
             change += float(self.local.table[user].min())
             steps = int(self.instance.steps[self.local.table[user].argmin()])
