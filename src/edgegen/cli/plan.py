@@ -9,7 +9,6 @@ import typer
 from edgegen.cli import plan_scenario
 from edgegen.cli.output import AsJson, print_json, print_table, say
 
-
 REQUEST, SCENARIO = "about a prompt", "about a scenario"
 
 
@@ -34,9 +33,7 @@ def plan(
     ] = None,
     deadline: Annotated[
         str | None,
-        typer.Option(
-            help="From the request to the picture, such as '800 ms'.", rich_help_panel=f"Options {REQUEST}"
-        ),
+        typer.Option(help="From the request to the picture, such as '800 ms'.", rich_help_panel=f"Options {REQUEST}"),
     ] = None,
     min_quality: Annotated[
         float,

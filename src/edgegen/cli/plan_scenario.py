@@ -6,30 +6,22 @@ from typing import Annotated, Any
 
 import typer
 
-from edgegen.cli.output import print_json, print_table, say
+from edgegen.cli.output import print_json, print_table, say, working
 
 PANEL = "Options about a scenario"
 MOST_ROWS = 60
 
-Seed = Annotated[
-    int | None, typer.Option(help="Draws the scenario; default: its own.", min=0, rich_help_panel=PANEL)
-]
-MethodName = Annotated[
-    str, typer.Option(help="plan, exact, alternating, or a simple rule.", rich_help_panel=PANEL)
-]
+Seed = Annotated[int | None, typer.Option(help="Draws the scenario; default: its own.", min=0, rich_help_panel=PANEL)]
+MethodName = Annotated[str, typer.Option(help="plan, exact, alternating, or a simple rule.", rich_help_panel=PANEL)]
 Goal = Annotated[
     float | None,
     typer.Option(help="Relative gap at which the planner stops; default: 0.001.", min=0, max=1, rich_help_panel=PANEL),
 ]
-Explain = Annotated[
-    bool, typer.Option("--explain", help="Say for each user why not elsewhere.", rich_help_panel=PANEL)
-]
+Explain = Annotated[bool, typer.Option("--explain", help="Say for each user why not elsewhere.", rich_help_panel=PANEL)]
 Users = Annotated[
     list[str] | None, typer.Option(help="Explain only this user; may be repeated.", rich_help_panel=PANEL)
 ]
-Pictures = Annotated[
-    Path | None, typer.Option(help="Folder for pictures of the plan (PNG).", rich_help_panel=PANEL)
-]
+Pictures = Annotated[Path | None, typer.Option(help="Folder for pictures of the plan (PNG).", rich_help_panel=PANEL)]
 Arrays = Annotated[
     Path | None,
     typer.Option(help="File for the arrays of instance and plan (.npz), for other solvers.", rich_help_panel=PANEL),
@@ -75,15 +67,16 @@ def plan(name: str, options: Options) -> None:
         raise InputError(f"--goal is for --method plan; {options.method} has no gap to stop at", param="--goal")
     text = scenario_text(name)
     file = parse_scenario(text, source=name)
-    planned = plan_scenario(
-        file,
-        seed=options.seed,
-        name=options.method,
-        goal=GOAL if options.goal is None else options.goal,
-        branches=None if options.goal is None else 10 * BRANCHES,  # who asks for a gap wants branches, whatever the size
-    )
     wanted = list(options.users) if options.explain or options.users else None
-    answer = report(planned, source=name, text=text, explain=wanted)
+    with working("planning (the first plan after an installation compiles for a minute)"):
+        planned = plan_scenario(
+            file,
+            seed=options.seed,
+            name=options.method,
+            goal=GOAL if options.goal is None else options.goal,
+            branches=None if options.goal is None else 10 * BRANCHES,  # who asks for a gap wants branches for it
+        )
+        answer = report(planned, source=name, text=text, explain=wanted)
     if options.arrays is not None:
         _save_arrays(planned, options.arrays)
     if options.pictures is not None and planned.found:
@@ -162,8 +155,12 @@ def _show_servers(servers: list[dict[str, Any]]) -> None:
     from edgegen.experiments.planning import RESOURCES, WORTH
 
     rows = [
-        (row["server"], row["users"], *(_percent(row["used"][name]) or "0 %" for name in RESOURCES))
-        + tuple(f"{row[WORTH][name]:.2g}" for name in RESOURCES)
+        (
+            row["server"],
+            row["users"],
+            *(_percent(row["used"][name]) or "0 %" for name in RESOURCES),
+            *(f"{row[WORTH][name]:.2g}" for name in RESOURCES),
+        )
         for row in servers
     ]
     columns = ("server", "users", *(f"{name} used" for name in RESOURCES), *(f"+10 % {name}" for name in RESOURCES))

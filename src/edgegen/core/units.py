@@ -57,6 +57,18 @@ def parse_quantity(text: str, kind: str) -> float:
     return value
 
 
+def si_number(text: str) -> float | None:
+    """Return the SI number of text such as `20 MHz` or `20`, whatever its kind; None for any other text."""
+    number, _, unit = text.strip().partition(" ")
+    try:
+        value = float(number)
+    except ValueError:
+        return None
+    if not unit:
+        return value
+    return next((value * scales[unit] for scales in _SCALES.values() if unit in scales), None)
+
+
 def db_to_ratio(value_db: float) -> float:
     """Convert decibels to a power ratio."""
     return 10.0 ** (value_db / 10.0)

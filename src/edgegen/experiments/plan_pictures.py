@@ -85,7 +85,9 @@ def _assignment(figure: Any, planned: Planned) -> None:
         count = int((plan.node == node).sum())
         axes.scatter([1], [right[node]], marker="s", s=160, color=colour(node), zorder=3)
         words = {LOCAL: "own device", REFUSED: "refused"}.get(node) or names.servers[node - 1]
-        axes.text(1.03, right[node], f"{words}\n{count} user{'' if count == 1 else 's'}", ha="left", va="center", fontsize=9)
+        axes.text(
+            1.03, right[node], f"{words}\n{count} user{'' if count == 1 else 's'}", ha="left", va="center", fontsize=9
+        )
     axes.set(xlim=(-0.42 if named else -0.05, 1.3), ylim=(-0.01, 1.01))
     axes.axis("off")
     axes.set_title(f"{planned.file.name}: who goes where (width: share of the server's clock)", fontsize=11)
@@ -108,7 +110,9 @@ def _shares(figure: Any, planned: Planned) -> None:
                 tone = 0.9 if position % 2 == 0 else 0.6
                 axes.barh(at, width, left=left, color=colour(m + 1), alpha=tone, edgecolor="white", height=0.86)
                 if width > 1.05 * len(names.users[n]) and width > 4:
-                    axes.text(left + width / 2, at, names.users[n], ha="center", va="center", fontsize=7, color="#1c1f24")
+                    axes.text(
+                        left + width / 2, at, names.users[n], ha="center", va="center", fontsize=7, color="#1c1f24"
+                    )
                 left += width
             ticks.append(at)
             labels.append(f"{names.servers[m]}  {('clock', 'uplink', 'downlink')[k]}")

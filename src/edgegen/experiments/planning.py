@@ -154,7 +154,7 @@ def _user_rows(planned: Planned, explainer: Explainer) -> list[dict[str, Any]]:
         node = int(plan.node[n])
         most_hz = instance.device_hz[n] if node <= LOCAL else instance.server_hz[node - 1]
         bands = (instance.uplink_hz, instance.downlink_hz)
-        up, down = ((0.0, 0.0) if node <= LOCAL else (plan.uplink_hz[n], plan.downlink_hz[n]))
+        up, down = (0.0, 0.0) if node <= LOCAL else (plan.uplink_hz[n], plan.downlink_hz[n])
         rows.append(
             {
                 "user": names.users[n],
@@ -249,7 +249,9 @@ def notes(file: ScenarioFile) -> list[str]:
     found = []
     if len(sizes) > 1:
         kinds = "; ".join(f"{px} px: {', '.join(sorted(set(models)))}" for px, models in sorted(sizes.items()))
-        found.append(f"pictures of different sizes count alike in quality ({kinds}); min_picture_px rules out small ones")
+        found.append(
+            f"pictures of different sizes count alike in quality ({kinds}); min_picture_px rules out small ones"
+        )
     if assumed:
         listed = ", ".join(sorted(set(assumed)))
         found.append(f"some figures are assumed and not measured ({listed}); `edgegen profile show` says which")
@@ -277,8 +279,6 @@ def impossible(planned: Planned) -> list[dict[str, Any]]:
     rows = []
     explainer = Explainer(planned.instance, planned.plan)
     for n in impossible_alone(planned.instance):
-        reasons = {
-            planned.names.node(j): explainer.obstacle(int(n), j) for j in range(planned.instance.servers + 1)
-        }
+        reasons = {planned.names.node(j): explainer.obstacle(int(n), j) for j in range(planned.instance.servers + 1)}
         rows.append({"user": planned.names.users[n], "obstacles": reasons})
     return rows

@@ -161,5 +161,7 @@ def cost_of_refusing(instance: Instance, *, by_default: float = 1.5) -> float:
 
     A user without a price of refusal counts `by_default` times the sum of its weights.
     """
-    cost = np.where(np.isfinite(instance.refusal_cost), instance.refusal_cost, by_default * instance.weights.sum(axis=1))
+    cost = np.where(
+        np.isfinite(instance.refusal_cost), instance.refusal_cost, by_default * instance.weights.sum(axis=1)
+    )
     return float(cost.sum())

@@ -204,7 +204,8 @@ class Explainer:
     def _fixed(self, table: Tables, m: int, members: np.ndarray) -> float:
         i, plan = self.instance, self.plan
         steps = np.array(
-            [np.flatnonzero((i.steps == plan.steps[n]) & (i.model == plan.model[n]))[0] for n in members], dtype=np.int64
+            [np.flatnonzero((i.steps == plan.steps[n]) & (i.model == plan.model[n]))[0] for n in members],
+            dtype=np.int64,
         )
         price = np.maximum(plan.price[m].copy(), 1e-30)
         return float(fixed_steps(table, m, members, steps, price, np.zeros((members.size, 3))))
@@ -214,4 +215,3 @@ def _transfer_s(bits: float, snr_hz: float, band_hz: float) -> float:
     if bits == 0:
         return 0.0
     return float(bits / (band_hz * np.log2(1 + snr_hz / band_hz))) if snr_hz > 0 else np.inf
-

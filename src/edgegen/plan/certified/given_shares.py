@@ -92,8 +92,11 @@ class GivenShares:
         return True
 
     def _move(self, node: np.ndarray, value: np.ndarray, n: int) -> bool:
-        others = [j for j in range(self.capacity.shape[0] + 1) if j != node[n]]
-        return any([self._try(node, value, {n: j}, _GAIN) for j in others if j != node[n]])
+        moved = False
+        for j in range(self.capacity.shape[0] + 1):
+            if j != node[n]:
+                moved |= self._try(node, value, {n: j}, _GAIN)
+        return moved
 
     def _swap(self, node: np.ndarray, value: np.ndarray) -> bool:
         swapped = False

@@ -200,9 +200,11 @@ def _options(file: ScenarioFile) -> dict[str, np.ndarray]:
     """Return steps, model, error, cycles and allowed. Model k of the instance is the k-th model of each machine."""
     devices = [offers_of(file, group.device) for group in file.users]
     servers = [offers_of(file, group) for group in file.servers for _ in range(group.count)]
-    slots: list[list[int]] = []
-    for slot in range(max((len(offers) for offers in [*devices, *servers]), default=0)):
-        slots.append(sorted({n for offers in [*devices, *servers] for o in offers[slot : slot + 1] for n in o.steps}))
+    machines = [*devices, *servers]
+    slots = [
+        sorted({count for offers in machines for offer in offers[slot : slot + 1] for count in offer.steps})
+        for slot in range(max((len(offers) for offers in machines), default=0))
+    ]
     slots = slots or [[file.steps[0]]]  # nothing generates anywhere: one option that nobody may choose
     steps = np.concatenate([np.array(counts, dtype=np.int64) for counts in slots])
     model = np.concatenate([np.full(len(counts), slot) for slot, counts in enumerate(slots)])

@@ -85,7 +85,9 @@ def _check_users(file: ScenarioFile, where: str, group: UserGroup) -> None:
             message = f"without a limit nothing says what {name} is divided by in the objective; give {where}.{scale}"
             raise fail(f"{where}.{limit}", f'"{NONE}": {message}')
     if weights.quality == weights.time == weights.energy == 0:
-        raise fail(f"{where}.weights" if group.weights else "weights", "one weight at least must be > 0, got only zeros")
+        raise fail(
+            f"{where}.weights" if group.weights else "weights", "one weight at least must be > 0, got only zeros"
+        )
     if group.min_quality is not None and group.max_error is not None:
         raise fail(f"{where}.min_quality", "give min_quality or max_error (= 1 - min_quality), not both")
     _check_machine(file, f"{where}.device", group.device)
@@ -164,7 +166,9 @@ def _check_scales(file: ScenarioFile) -> None:
         scale = profile.quality_scale
         if first is not None and scale != first[1]:
             other, known = first
-            raise fail(where, f"its quality is measured as {scale}, that of {other} as {known}; they cannot be compared")
+            raise fail(
+                where, f"its quality is measured as {scale}, that of {other} as {known}; they cannot be compared"
+            )
         first = first or (where, scale)
     for group in file.users:
         _check_category(file, group)

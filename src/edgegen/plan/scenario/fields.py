@@ -58,7 +58,7 @@ def _number(raw: Any, kind: str, *, least: float, zero: bool, none: float | None
         instead = f"; write '{NONE}' for no limit" if none is not None else ""
         raise refuse(f"expected a finite {kind}, got {raw!r}{instead}", at)
     try:
-        value = parse_quantity(raw, kind)
+        value = parse_quantity(raw, kind)  # type: ignore[arg-type]  # it refuses what is no text
     except InputError as error:
         raise refuse(f"{error}" + (f", or '{NONE}'" if none is not None else ""), at) from None
     if value < least or (value == least and not zero):

@@ -19,11 +19,13 @@ SUFFIX = ".toml"
 
 def packaged_scenarios() -> dict[str, str]:
     """Return the scenarios that come with the package: file name -> its description."""
-    folder = _folder()
-    names = sorted(entry.name for entry in folder.iterdir() if entry.name.endswith(SUFFIX))
-    return {
-        name: tomllib.loads(folder.joinpath(name).read_text(encoding="utf-8")).get("description", "") for name in names
-    }
+    names = sorted(entry.name for entry in _folder().iterdir() if entry.name.endswith(SUFFIX))
+    return {name: tomllib.loads(packaged_text(name)).get("description", "") for name in names}
+
+
+def packaged_text(name: str) -> str:
+    """Return the text of a packaged scenario."""
+    return _folder().joinpath(name).read_text(encoding="utf-8")
 
 
 def find_scenario(name: str | Path) -> ScenarioFile:
@@ -40,7 +42,7 @@ def scenario_text(name: str | Path) -> str:
     if not path.exists():
         packaged = packaged_scenarios()
         if str(name) in packaged:
-            return _folder().joinpath(str(name)).read_text(encoding="utf-8")
+            return packaged_text(str(name))
         raise ConfigError(
             f"no scenario at {name}, and none that comes with the package has this name;{suggest(str(name), packaged)} "
             f"packaged: {', '.join(packaged)}"
