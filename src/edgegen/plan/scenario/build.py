@@ -179,7 +179,7 @@ def _group_distances(file: ScenarioFile, seed: int, number: int, group: UserGrou
             part = stream(seed, "users", number, "distance", place)
             if isinstance(given, Matrix):
                 column = np.array([row[first] for row in given.rows])
-            elif servers.distance is not None and given.listed:
+            elif servers.distance is not None and given.each:
                 column = np.full(group.count, given.values[one])
             else:
                 column = given.draw(group.count, part)

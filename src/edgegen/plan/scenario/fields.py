@@ -20,10 +20,12 @@ NONE = "none"
 class Spread:
     """What a quantity is for each member of a group: one value for all, one each, or drawn between two.
 
-    values: one number, or as many as there are members; empty when drawn. low, high: the range, SI.
+    values: one number, or as many as there are members; empty when drawn. each: whether the values are a list with one
+    for each member. low, high: the range, SI.
     """
 
     values: tuple[float, ...] = ()
+    each: bool = False
     low: float = math.nan
     high: float = math.nan
 
@@ -31,12 +33,12 @@ class Spread:
         """Return float[count]. `part(count)` gives uniform numbers in [0, 1); it is called for a range only."""
         if not self.values:
             return self.low + (self.high - self.low) * part(count)
-        return np.full(count, self.values[0]) if len(self.values) == 1 else np.array(self.values)
+        return np.array(self.values) if self.each else np.full(count, self.values[0])
 
     @property
     def listed(self) -> int | None:
         """How many members the list is for, None without a list."""
-        return len(self.values) if len(self.values) > 1 else None
+        return len(self.values) if self.each else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +62,8 @@ def _number(raw: Any, kind: str, *, least: float, zero: bool, none: float | None
     try:
         value = parse_quantity(raw, kind)  # type: ignore[arg-type]  # it refuses what is no text
     except InputError as error:
-        raise refuse(f"{error}" + (f", or '{NONE}'" if none is not None else ""), at) from None
+        message = str(error) if none is None else str(error).replace(", got ", f", or '{NONE}', got ", 1)
+        raise refuse(message, at) from None
     if value < least or (value == least and not zero):
         raise refuse(f"expected a {kind} {'>=' if zero else '>'} {least:g}, got {raw!r}", at)
     return value
@@ -86,7 +89,7 @@ def _spread(raw: Any, one: Callable[[Any, str], float]) -> Spread:
     if isinstance(raw, list):
         if not raw:
             raise refuse("a list must hold one value for each member of the group, got none")
-        return Spread(tuple(one(value, f"[{k}]") for k, value in enumerate(raw)))
+        return Spread(tuple(one(value, f"[{k}]") for k, value in enumerate(raw)), each=True)
     return Spread((one(raw, ""),))
 
 

@@ -15,6 +15,14 @@ from edgegen.plan.scenario.checks import check_file
 from edgegen.plan.scenario.schema import ScenarioFile
 
 SUFFIX = ".toml"
+_EXPECTED = {
+    "model_type": "a table of fields",
+    "list_type": "a list; a group is written [[{where}]]",
+    "string_type": "text",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "bool_type": "true or false",
+}
 
 
 def packaged_scenarios() -> dict[str, str]:
@@ -113,6 +121,8 @@ def _explain_one(entry: Any) -> str:
     where = place(loc) + entry.get("ctx", {}).get("at", "")
     if entry["type"] == "missing":
         return f"{where} is missing"
+    if entry["type"] in _EXPECTED:
+        return f"{where}: expected {_EXPECTED[entry['type']].format(where=where)}, got {entry['input']!r}"
     message = entry["msg"]
     if entry["type"] == "quantity":
         return f"{where}: {message}"
