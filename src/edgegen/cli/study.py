@@ -14,7 +14,7 @@ DEFAULT_METHODS = "plan,equal-shares,greedy-by-channel,fixed-steps-20,all-local"
 
 
 def study(
-    scenario: Annotated[str, typer.Argument(metavar="SCENARIO.toml", help="A scenario file, or a packaged name.")],
+    scenario: Annotated[str, typer.Argument(metavar="SCENARIO.toml", help="A scenario file, or a packaged name.")] = "",
     vary: Annotated[
         list[str] | None,
         typer.Option(help="Field and values, such as users.count=5,10,20; repeat it for a grid."),
@@ -31,6 +31,7 @@ def study(
 
     Every point draws the same random numbers, so points and methods differ in nothing else. Intervals hold 95 %.
     """
+    from edgegen.core.errors import InputError
     from edgegen.plan.certified.methods import METHODS, summary
 
     if list_methods:
@@ -40,6 +41,8 @@ def study(
         else:
             print_table("methods", ("name", "what it does"), rows)
         return
+    if not scenario:
+        raise InputError("give a scenario file; `edgegen plan --list-scenarios` shows the packaged ones")
     from edgegen.experiments.study import Study
     from edgegen.experiments.vary import parse_vary, points
     from edgegen.plan.scenario import scenario_text

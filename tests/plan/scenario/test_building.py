@@ -133,7 +133,9 @@ def test_a_machine_of_a_profile_takes_its_seconds_and_watts():
 
 
 def test_several_models_on_a_machine_are_options_with_their_own_steps():
-    text = '[[users]]\ncount = 2\n[[servers]]\ncount = 1\nprofile = ["sdxl-a100", "sdxl-lightning-a100", "sd-turbo-a100"]'
+    text = (
+        '[[users]]\ncount = 2\n[[servers]]\ncount = 1\nprofile = ["sdxl-a100", "sdxl-lightning-a100", "sd-turbo-a100"]'
+    )
     instance = built(text)
     assert set(instance.model.tolist()) == {0, 1, 2}
     assert instance.steps[instance.model == 1].tolist() == [2]

@@ -66,7 +66,7 @@ WRONG = [
     ('[[models]]\nflop_per_step = "1 TFLOP"', "models[0].name is missing"),
     ('[[models]]\nname = "x"\nflop_per_step = "1 GHz"', "models[0].flop_per_step: expected a compute work such as '1 FLOP'"),
     ('[[models]]\nname = "x"\nerror = { form = "power_lw", a = 0 }', "models[0].error: no curve form named 'power_lw'; did you mean 'power_law'?"),
-    ('[[models]]\nname = "x"\nerror = { form = "affine", a = 1.0 }', "models[0].error: a affine curve takes a, b; got a"),
+    ('[[models]]\nname = "x"\nerror = { form = "affine", a = 1.0 }', "models[0].error: a curve of the form affine takes a, b; got a"),
     ('[[models]]\nname = "x"\nerror = { form = "power_law", a = 0, b = 3, c = 1 }', "models[0].error: error must be >= 0 at every step count, got -0.6 at 5 steps"),
     ('[[models]]\nname = "x"\nquality = { form = "affine", a = 0.2, b = 0.1 }', "models[0].quality: quality must be in [0, 1] at every step count, got 1.1 at 9 steps"),
     ('[[models]]\nname = "x"\nerror = { form = "table", x = [5, 10], y = [0.5, 0.6] }', "error must not rise with steps, got a rise after 5 steps"),

@@ -86,7 +86,7 @@ class CurveSection(_Section):
         expected = {"x", "y"} if self.form == "table" else set(PARAMETERS[self.form])
         if given != expected:
             wanted, got = ", ".join(sorted(expected)), ", ".join(sorted(given)) or "none"
-            raise ProfileError(f"a {self.form} curve takes {wanted}; got {got}")
+            raise ProfileError(f"a curve of the form {self.form} takes {wanted}; got {got}")
         if self.form == "table":
             return Curve.table(self.x or [], self.y or [])
         return Curve(self.form, tuple(float(getattr(self, name)) for name in PARAMETERS[self.form]))
