@@ -117,9 +117,7 @@ def _save_arrays(planned: Any, path: Path) -> None:
 
 def _show(answer: dict[str, Any]) -> None:
     rows = [_user_row(row) for row in answer["users"][:MOST_ROWS]]
-    columns = (
-        "user", "where", "model", "steps", "clock", "up", "down", "error", "seconds", "of", "joules", "of", "what binds",
-    )  # fmt: skip
+    columns = ("user", "where", "model", "steps", "shares %", "error", "seconds / of", "joules / of", "binds")
     if rows:
         print_table(f"{answer['scenario']}, seed {answer['seed']}, by {answer['method']}", columns, rows)
     if len(answer["users"]) > MOST_ROWS:
@@ -131,24 +129,29 @@ def _show(answer: dict[str, Any]) -> None:
     _show_summary(answer)
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.3g} %" if share else ""
-
-
 def _user_row(row: dict[str, Any]) -> tuple:
     def number(value: float | None) -> str:
         return "" if value is None else f"{value:.3g}"
 
+    def of(value: float | None, limit: float | None) -> str:
+        return "" if value is None else f"{value:.2g} / {'none' if limit is None else f'{limit:.3g}'}"
+
+    shares = [row[f"{name}_share"] for name in ("clock", "uplink", "downlink")]
     return (
         row["user"],
         row["node"],
         row["model"],
         row["steps"] or "",
-        *(_percent(row[f"{name}_share"]) for name in ("clock", "uplink", "downlink")),
+        " ".join(f"{100 * share:.0f}" for share in shares if share),
         number(row["error"]),
-        *(number(row[name]) for name in ("total_s", "deadline_s", "device_energy_j", "energy_budget_j")),
+        of(row["total_s"], row["deadline_s"]),
+        of(row["device_energy_j"], row["energy_budget_j"]),
         ", ".join(row["binds"]) or "trade-off",
     )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g} %" if share else ""
 
 
 def _show_servers(servers: list[dict[str, Any]]) -> None:

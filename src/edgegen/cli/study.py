@@ -146,31 +146,35 @@ def _report(
             plain({"varied": keys, "summary": entries, "rows": rows, "pictures": drawn, "provenance": provenance})
         )
         return
-    columns = (*keys, "method", "no plan", "objective", "above plan", "error", "seconds", "local", "gap", "ms")
+    columns = [*keys, "method", "no plan", "objective", "above plan %", "error", "seconds", "local %", "gap %", "ms"]
+    table = [_table_row(entry, keys) for entry in entries]
+    if not any(entry["infeasible"] for entry in entries):
+        at = columns.index("no plan")
+        columns, table = [*columns[:at], *columns[at + 1 :]], [(*row[:at], *row[at + 1 :]) for row in table]
     title = f"{plan.points[0].file.name}: {plan.instances} instances per point, means with 95 % intervals, per user"
-    print_table(title, columns, [_table_row(entry, keys) for entry in entries])
+    print_table(title, columns, table)
     violations = sum(entry["violations"] for entry in entries)
     say(f"{len(rows)} plans, {violations} broken limits; a rule without a plan counts what refusing everybody costs")
 
 
 def _table_row(entry: dict[str, Any], keys: list[str]) -> tuple:
-    def figure(name: str, factor: float = 1.0, unit: str = "", spread: bool = False) -> str:
+    def figure(name: str, factor: float = 1.0, spread: bool = False) -> str:
         found = entry[name]
         if found["mean"] is None:
             return ""
         half = "" if found["low"] is None or not spread else f" ± {_short(factor * (found['high'] - found['mean']), 2)}"
-        return f"{_short(factor * found['mean'])}{half}{unit}"
+        return f"{_short(factor * found['mean'])}{half}"
 
     return (
         *(entry[key] for key in keys),
         entry["method"],
         f"{entry['infeasible']} of {entry['instances']}" if entry["infeasible"] else "",
         figure("objective", spread=True),
-        figure("above_plan", spread=True, unit=" %") if entry["method"] != "plan" else "",
+        figure("above_plan", spread=True) if entry["method"] != "plan" else "",
         figure("error"),
         figure("mean_s"),
-        figure("local_share", 100, " %"),
-        figure("gap", 100, " %"),
+        figure("local_share", 100),
+        figure("gap", 100),
         figure("cpu_s", 1e3),
     )
 

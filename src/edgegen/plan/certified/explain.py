@@ -183,7 +183,7 @@ class Explainer:
             return ["only step count"] if offered.size else []
         if self.plan.steps[user] == offered.max():
             return ["most steps"]
-        return ["fewest steps allowed"] if self.plan.steps[user] == offered.min() else []
+        return ["fewest steps"] if self.plan.steps[user] == offered.min() else []
 
     # -------------------------------------------------------------------------------------------- what more is worth
 
