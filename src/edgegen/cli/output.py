@@ -18,8 +18,8 @@ def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
-def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Print a table; cells are text, numbers are aligned right."""
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, whole: int = 0) -> None:
+    """Print a table; cells are text, numbers are aligned right. The first `whole` columns are never broken."""
     from rich import box
     from rich.console import Console
     from rich.markup import escape  # names such as servers[0] are no markup
@@ -29,7 +29,7 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]
     table = Table(title=escape(title) or None, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
     for index, name in enumerate(columns):
         numeric = bool(rows) and all(isinstance(row[index], int | float) or row[index] == "" for row in rows)
-        table.add_column(escape(name), justify="right" if numeric else "left", overflow="fold")
+        table.add_column(escape(name), justify="right" if numeric else "left", overflow="fold", no_wrap=index < whole)
     for row in rows:
         table.add_row(*[escape(cell) if isinstance(cell, str) else f"{cell:g}" for cell in row])
     Console().print(table)

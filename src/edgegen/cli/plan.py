@@ -9,65 +9,48 @@ import typer
 from edgegen.cli import plan_scenario
 from edgegen.cli.output import AsJson, print_json, print_table, say
 
+SUFFIX = ".toml"
 REQUEST, SCENARIO = "about a prompt", "about a scenario"
+
+
+def _option(words: str, *names: str, **how: Any) -> Any:
+    return typer.Option(*names, help=words, rich_help_panel=f"Options {REQUEST}", **how)
+
+
+Prompt = Annotated[
+    str, typer.Argument(metavar="PROMPT|SCENARIO.toml", help="What to draw, or a scenario of many users.")
+]
+Config = Annotated[Path | None, _option("Configuration; default: ./edgegen.toml, or the built-in one.")]
+Policy = Annotated[str | None, _option("Another policy than the configured one.")]
+Origin = Annotated[str | None, _option("The device that asks; default: the first one.")]
+Deadline = Annotated[str | None, _option("From the request to the picture, such as '800 ms'.")]
+MinQuality = Annotated[float, _option("Least expected quality, 0 to 1.", min=0, max=1)]
+MaxEnergy = Annotated[str | None, _option("Energy from the device, such as '2 J'.")]
+MaxCost = Annotated[str | None, _option("Money, such as '0.001 USD'.")]
+Models = Annotated[list[str] | None, _option("Only this model; may be repeated.")]
+Nodes = Annotated[list[str] | None, _option("Only this node; may be repeated.")]
+Tiers = Annotated[list[str] | None, _option("Only device, edge or cloud; may be repeated.")]
+Steps = Annotated[int | None, _option("Exactly so many denoising steps.", min=1)]
+Local = Annotated[bool, _option("The prompt must not leave the device.", "--local")]
+Category = Annotated[str | None, _option("Prompt category; default: as the grammar says.")]
 
 
 def plan(
     context: typer.Context,
-    prompt: Annotated[
-        str, typer.Argument(metavar="PROMPT|SCENARIO.toml", help="What to draw, or a scenario of many users.")
-    ] = "",
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            help="Configuration; default: ./edgegen.toml, or the built-in one.", rich_help_panel=f"Options {REQUEST}"
-        ),
-    ] = None,
-    policy: Annotated[
-        str | None,
-        typer.Option(help="Another policy than the configured one.", rich_help_panel=f"Options {REQUEST}"),
-    ] = None,
-    origin: Annotated[
-        str | None,
-        typer.Option(help="The device that asks; default: the first one.", rich_help_panel=f"Options {REQUEST}"),
-    ] = None,
-    deadline: Annotated[
-        str | None,
-        typer.Option(help="From the request to the picture, such as '800 ms'.", rich_help_panel=f"Options {REQUEST}"),
-    ] = None,
-    min_quality: Annotated[
-        float,
-        typer.Option(help="Least expected quality, 0 to 1.", min=0, max=1, rich_help_panel=f"Options {REQUEST}"),
-    ] = 0.0,
-    max_energy: Annotated[
-        str | None, typer.Option(help="Energy from the device, such as '2 J'.", rich_help_panel=f"Options {REQUEST}")
-    ] = None,
-    max_cost: Annotated[
-        str | None, typer.Option(help="Money, such as '0.001 USD'.", rich_help_panel=f"Options {REQUEST}")
-    ] = None,
-    model: Annotated[
-        list[str] | None,
-        typer.Option(help="Only this model; may be repeated.", rich_help_panel=f"Options {REQUEST}"),
-    ] = None,
-    node: Annotated[
-        list[str] | None,
-        typer.Option(help="Only this node; may be repeated.", rich_help_panel=f"Options {REQUEST}"),
-    ] = None,
-    tier: Annotated[
-        list[str] | None,
-        typer.Option(help="Only device, edge or cloud; may be repeated.", rich_help_panel=f"Options {REQUEST}"),
-    ] = None,
-    steps: Annotated[
-        int | None, typer.Option(help="Exactly so many denoising steps.", min=1, rich_help_panel=f"Options {REQUEST}")
-    ] = None,
-    local: Annotated[
-        bool,
-        typer.Option("--local", help="The prompt must not leave the device.", rich_help_panel=f"Options {REQUEST}"),
-    ] = False,
-    category: Annotated[
-        str | None,
-        typer.Option(help="Prompt category; default: as the grammar says.", rich_help_panel=f"Options {REQUEST}"),
-    ] = None,
+    prompt: Prompt = "",
+    config: Config = None,
+    policy: Policy = None,
+    origin: Origin = None,
+    deadline: Deadline = None,
+    min_quality: MinQuality = 0.0,
+    max_energy: MaxEnergy = None,
+    max_cost: MaxCost = None,
+    model: Models = None,
+    node: Nodes = None,
+    tier: Tiers = None,
+    steps: Steps = None,
+    local: Local = False,
+    category: Category = None,
     seed: plan_scenario.Seed = None,
     method: plan_scenario.MethodName = "plan",
     goal: plan_scenario.Goal = None,
@@ -87,17 +70,12 @@ def plan(
     if list_scenarios:
         plan_scenario.list_scenarios(json)
         return
-    _refuse_misplaced(context, prompt.endswith(".toml"))
-    if prompt.endswith(".toml"):
+    _refuse_misplaced(context, prompt)
+    if prompt.endswith(SUFFIX):
         options = plan_scenario.Options(seed, method, goal, explain, tuple(user or ()), pictures, arrays, json)
         plan_scenario.plan(prompt, options)
         return
-    if not prompt:
-        from edgegen.core.errors import InputError
-
-        raise InputError("give a prompt in quotes, or a scenario file; --list-scenarios shows the packaged ones")
     from edgegen.config import find_config
-    from edgegen.core.errors import InfeasibleError
     from edgegen.dispatch.messages import Limits, Request, Wish
 
     settings = find_config(config)
@@ -122,7 +100,12 @@ def plan(
         wish=Wish(tuple(model or ()), tuple(node or ()), tuple(tier or ()), steps, local),
         weights=settings.objective.weights,
     )
-    answer = _explain(settings, request, policy or settings.policy.name)
+    _answer(_explain(settings, request, policy or settings.policy.name), json)
+
+
+def _answer(answer: dict[str, Any], json: bool) -> None:
+    from edgegen.core.errors import InfeasibleError
+
     if json:
         print_json(answer)
     else:
@@ -133,16 +116,20 @@ def plan(
         raise InfeasibleError(answer["reason"], offer=answer.get("offer"))
 
 
-def _refuse_misplaced(context: typer.Context, scenario: bool) -> None:
-    """Refuse options of prompts beside a scenario, and options of scenarios beside a prompt."""
+def _refuse_misplaced(context: typer.Context, prompt: str) -> None:
+    """Refuse an empty prompt, options of prompts beside a scenario, and options of scenarios beside a prompt."""
     from edgegen.core.errors import InputError
 
-    panel = f"Options {REQUEST if scenario else SCENARIO}"
+    if not prompt:
+        raise InputError("give a prompt in quotes, or a scenario file; --list-scenarios shows the packaged ones")
+    misplaced, instead = SCENARIO, f"give a scenario, a file that ends in {SUFFIX}"
+    if prompt.endswith(SUFFIX):
+        misplaced, instead = REQUEST, "a scenario says this in its file"
     for option in context.command.params:
         source = context.get_parameter_source(str(option.name))
-        if source is not None and source.name == "COMMANDLINE" and getattr(option, "rich_help_panel", None) == panel:
-            other = "a scenario says this in its file" if scenario else "give a scenario, a file that ends in .toml"
-            raise InputError(f"{option.opts[0]} is {REQUEST if scenario else SCENARIO}; {other}", param=option.opts[0])
+        given = source is not None and source.name == "COMMANDLINE"
+        if given and getattr(option, "rich_help_panel", None) == f"Options {misplaced}":
+            raise InputError(f"{option.opts[0]} is {misplaced}; {instead}", param=option.opts[0])
 
 
 def _explain(settings: Any, request: Any, policy: str) -> dict[str, Any]:

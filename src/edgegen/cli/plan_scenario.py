@@ -119,7 +119,7 @@ def _show(answer: dict[str, Any]) -> None:
     rows = [_user_row(row) for row in answer["users"][:MOST_ROWS]]
     columns = ("user", "where", "model", "steps", "shares %", "error", "seconds / of", "joules / of", "binds")
     if rows:
-        print_table(f"{answer['scenario']}, seed {answer['seed']}, by {answer['method']}", columns, rows)
+        print_table(f"{answer['scenario']}, seed {answer['seed']}, by {answer['method']}", columns, rows, whole=3)
     if len(answer["users"]) > MOST_ROWS:
         say(f"and {len(answer['users']) - MOST_ROWS} more users; --json has them all")
     if answer["servers"]:

@@ -152,7 +152,7 @@ def _report(
         at = columns.index("no plan")
         columns, table = [*columns[:at], *columns[at + 1 :]], [(*row[:at], *row[at + 1 :]) for row in table]
     title = f"{plan.points[0].file.name}: {plan.instances} instances per point, means with 95 % intervals, per user"
-    print_table(title, columns, table)
+    print_table(title, columns, table, whole=len(keys) + 1)
     violations = sum(entry["violations"] for entry in entries)
     say(f"{len(rows)} plans, {violations} broken limits; a rule without a plan counts what refusing everybody costs")
 
