@@ -17,6 +17,13 @@ from edgegen.core.units import db_to_ratio, dbm_to_w, format_si, parse_quantity
         ("2 GiB", "size", 2.0**31),
         ("3.5 GHz", "frequency", 3.5e9),
         ("1e-3 USD", "money", 1e-3),
+        ("350 m", "distance", 350.0),
+        ("0.35km", "distance", 350.0),
+        ("4 Mbit", "data volume", 4e6),
+        ("500 kB", "data volume", 4e6),
+        ("1 KiB", "data volume", 8192.0),
+        ("1.36 TFLOP", "compute work", 1.36e12),
+        ("4 W/GHz^3", "power per cubed clock", 4e-27),
     ],
 )
 def test_text_with_a_unit_becomes_an_si_number(text, kind, value):
@@ -27,6 +34,12 @@ def test_text_with_a_unit_becomes_an_si_number(text, kind, value):
 def test_text_without_a_fitting_unit_is_refused_with_the_units_that_fit(text):
     with pytest.raises(InputError, match="units: s, ms, us, min, h"):
         parse_quantity(text, "time")
+
+
+@pytest.mark.parametrize("text", ["4 W/GHz3", "4 W/GHz^2", "4 ^3", "4 W"])
+def test_a_power_of_a_unit_is_part_of_the_unit(text):
+    with pytest.raises(InputError, match="expected a power per cubed clock such as '1 W/GHz"):
+        parse_quantity(text, "power per cubed clock")
 
 
 def test_an_infinite_quantity_is_refused():

@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from edgegen.cli import bench, builtin, demo, init, journal, plan, policies, profile, serve, version
+from edgegen.cli import bench, builtin, demo, init, journal, plan, policies, profile, serve, study, version
 from edgegen.cli.output import report_error
 from edgegen.core.errors import EdgegenError
 
@@ -21,7 +21,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (demo.demo, serve.serve, init.init, plan.plan, policies.policies, bench.bench, version.version):
+for command in (
+    demo.demo,
+    serve.serve,
+    init.init,
+    plan.plan,
+    study.study,
+    policies.policies,
+    bench.bench,
+    version.version,
+):
     app.command()(command)
 app.add_typer(profile.app, name="profile")
 app.add_typer(builtin.app, name="builtin")

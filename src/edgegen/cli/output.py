@@ -1,8 +1,9 @@
 """How commands print: tables for people, JSON for programs, one sentence for errors."""
 
+import contextlib
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -17,27 +18,37 @@ def print_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
-def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Print a table; cells are text, numbers are aligned right."""
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, whole: int = 0) -> None:
+    """Print a table; cells are text, numbers are aligned right. The first `whole` columns are never broken."""
     from rich import box
     from rich.console import Console
+    from rich.markup import escape  # names such as servers[0] are no markup
     from rich.table import Table
 
     rows = [list(row) for row in rows]
-    table = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+    table = Table(title=escape(title) or None, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
     for index, name in enumerate(columns):
         numeric = bool(rows) and all(isinstance(row[index], int | float) or row[index] == "" for row in rows)
-        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+        table.add_column(escape(name), justify="right" if numeric else "left", overflow="fold", no_wrap=index < whole)
     for row in rows:
-        table.add_row(*[cell if isinstance(cell, str) else f"{cell:g}" for cell in row])
+        table.add_row(*[escape(cell) if isinstance(cell, str) else f"{cell:g}" for cell in row])
     Console().print(table)
 
 
-def say(text: str) -> None:
+def say(text: str, *, style: str | None = None) -> None:
     """Tell people what is going on, on the error stream, so that standard output stays data."""
     from rich.console import Console
 
-    Console(stderr=True, highlight=False).print(text)
+    Console(stderr=True, highlight=False).print(text, markup=False, style=style)
+
+
+@contextlib.contextmanager
+def working(text: str) -> Iterator[None]:
+    """Show on the error stream that something is going on, where there is a terminal to show it on."""
+    from rich.console import Console
+
+    with Console(stderr=True).status(text):
+        yield
 
 
 def report_error(error: EdgegenError) -> int:

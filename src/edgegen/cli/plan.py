@@ -6,34 +6,76 @@ from typing import Annotated, Any
 
 import typer
 
+from edgegen.cli import plan_scenario
 from edgegen.cli.output import AsJson, print_json, print_table, say
+
+SUFFIX = ".toml"
+REQUEST, SCENARIO = "about a prompt", "about a scenario"
+
+
+def _option(words: str, *names: str, **how: Any) -> Any:
+    return typer.Option(*names, help=words, rich_help_panel=f"Options {REQUEST}", **how)
+
+
+Prompt = Annotated[
+    str, typer.Argument(metavar="PROMPT|SCENARIO.toml", help="What to draw, or a scenario of many users.")
+]
+Config = Annotated[Path | None, _option("Configuration; default: ./edgegen.toml, or the built-in one.")]
+Policy = Annotated[str | None, _option("Another policy than the configured one.")]
+Origin = Annotated[str | None, _option("The device that asks; default: the first one.")]
+Deadline = Annotated[str | None, _option("From the request to the picture, such as '800 ms'.")]
+MinQuality = Annotated[float, _option("Least expected quality, 0 to 1.", min=0, max=1)]
+MaxEnergy = Annotated[str | None, _option("Energy from the device, such as '2 J'.")]
+MaxCost = Annotated[str | None, _option("Money, such as '0.001 USD'.")]
+Models = Annotated[list[str] | None, _option("Only this model; may be repeated.")]
+Nodes = Annotated[list[str] | None, _option("Only this node; may be repeated.")]
+Tiers = Annotated[list[str] | None, _option("Only device, edge or cloud; may be repeated.")]
+Steps = Annotated[int | None, _option("Exactly so many denoising steps.", min=1)]
+Local = Annotated[bool, _option("The prompt must not leave the device.", "--local")]
+Category = Annotated[str | None, _option("Prompt category; default: as the grammar says.")]
 
 
 def plan(
-    prompt: Annotated[str, typer.Argument(help="What to draw, such as 'a red circle'.")],
-    config: Annotated[
-        Path | None, typer.Option(help="Configuration; default: ./edgegen.toml, or the built-in one.")
-    ] = None,
-    policy: Annotated[str | None, typer.Option(help="Another policy than the configured one.")] = None,
-    origin: Annotated[str | None, typer.Option(help="The device that asks; default: the first one.")] = None,
-    deadline: Annotated[str | None, typer.Option(help="From the request to the picture, such as '800 ms'.")] = None,
-    min_quality: Annotated[float, typer.Option(help="Least expected quality, 0 to 1.", min=0, max=1)] = 0.0,
-    max_energy: Annotated[str | None, typer.Option(help="Energy from the device, such as '2 J'.")] = None,
-    max_cost: Annotated[str | None, typer.Option(help="Money, such as '0.001 USD'.")] = None,
-    model: Annotated[list[str] | None, typer.Option(help="Only this model; may be repeated.")] = None,
-    node: Annotated[list[str] | None, typer.Option(help="Only this node; may be repeated.")] = None,
-    tier: Annotated[list[str] | None, typer.Option(help="Only device, edge or cloud; may be repeated.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Exactly so many denoising steps.", min=1)] = None,
-    local: Annotated[bool, typer.Option("--local", help="The prompt must not leave the device.")] = False,
-    category: Annotated[str | None, typer.Option(help="Prompt category; default: as the grammar says.")] = None,
+    context: typer.Context,
+    prompt: Prompt = "",
+    config: Config = None,
+    policy: Policy = None,
+    origin: Origin = None,
+    deadline: Deadline = None,
+    min_quality: MinQuality = 0.0,
+    max_energy: MaxEnergy = None,
+    max_cost: MaxCost = None,
+    model: Models = None,
+    node: Nodes = None,
+    tier: Tiers = None,
+    steps: Steps = None,
+    local: Local = False,
+    category: Category = None,
+    seed: plan_scenario.Seed = None,
+    method: plan_scenario.MethodName = "plan",
+    goal: plan_scenario.Goal = None,
+    explain: plan_scenario.Explain = False,
+    user: plan_scenario.Users = None,
+    pictures: plan_scenario.Pictures = None,
+    arrays: plan_scenario.Arrays = None,
+    list_scenarios: plan_scenario.ListScenarios = False,
     json: AsJson = False,
 ) -> None:
-    """Explain where a request would run on idle nodes, on which model, with how many steps, and why; run nothing.
+    """Plan one prompt, or a whole scenario of users and servers (an argument that ends in .toml); run nothing.
 
-    Exit code 3 when nothing meets the limits; the closest offer is printed.
+    For a prompt: where it would run on idle nodes, on which model, with how many steps, and why. For a scenario: who
+    runs where, with which share of each server, and how far from the best possible plan this can be at most.
+    Exit code 3 when nothing meets the limits; what would have to give is printed.
     """
+    if list_scenarios:
+        plan_scenario.list_scenarios(json)
+        return
+    _refuse_misplaced(context, prompt)
+    if prompt.endswith(SUFFIX):
+        options = plan_scenario.Options(seed, method, goal, explain, tuple(user or ()), pictures, arrays, json)
+        plan_scenario.plan(prompt, options)
+        return
     from edgegen.config import find_config
-    from edgegen.core.errors import InfeasibleError
     from edgegen.dispatch.messages import Limits, Request, Wish
 
     settings = find_config(config)
@@ -58,7 +100,12 @@ def plan(
         wish=Wish(tuple(model or ()), tuple(node or ()), tuple(tier or ()), steps, local),
         weights=settings.objective.weights,
     )
-    answer = _explain(settings, request, policy or settings.policy.name)
+    _answer(_explain(settings, request, policy or settings.policy.name), json)
+
+
+def _answer(answer: dict[str, Any], json: bool) -> None:
+    from edgegen.core.errors import InfeasibleError
+
     if json:
         print_json(answer)
     else:
@@ -67,6 +114,22 @@ def plan(
         if json:
             raise typer.Exit(3)
         raise InfeasibleError(answer["reason"], offer=answer.get("offer"))
+
+
+def _refuse_misplaced(context: typer.Context, prompt: str) -> None:
+    """Refuse an empty prompt, options of prompts beside a scenario, and options of scenarios beside a prompt."""
+    from edgegen.core.errors import InputError
+
+    if not prompt:
+        raise InputError("give a prompt in quotes, or a scenario file; --list-scenarios shows the packaged ones")
+    misplaced, instead = SCENARIO, f"give a scenario, a file that ends in {SUFFIX}"
+    if prompt.endswith(SUFFIX):
+        misplaced, instead = REQUEST, "a scenario says this in its file"
+    for option in context.command.params:
+        source = context.get_parameter_source(str(option.name))
+        given = source is not None and source.name == "COMMANDLINE"
+        if given and getattr(option, "rich_help_panel", None) == f"Options {misplaced}":
+            raise InputError(f"{option.opts[0]} is {misplaced}; {instead}", param=option.opts[0])
 
 
 def _explain(settings: Any, request: Any, policy: str) -> dict[str, Any]:

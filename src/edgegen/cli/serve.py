@@ -73,7 +73,7 @@ def _facts(live) -> dict:
 
 
 def _tell(facts: dict) -> None:
-    say(f"[bold]edgegen serves on {facts['url']}[/bold] (page, API under /v1, /metrics); Ctrl-C ends it")
+    say(f"edgegen serves on {facts['url']} (page, API under /v1, /metrics); Ctrl-C ends it", style="bold")
     say(f"policy {facts['policy']}; API key {'needed' if facts['keys'] else 'not needed'}")
     for node in facts["nodes"]:
         emulated = f"; emulated: {', '.join(node['emulated'])}" if node["emulated"] else ""

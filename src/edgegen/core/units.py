@@ -22,8 +22,23 @@ _SCALES: dict[str, dict[str, float]] = {
     "size": {"B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 2.0**10, "MiB": 2.0**20, "GiB": 2.0**30},
     "frequency": {"Hz": 1.0, "kHz": 1e3, "MHz": 1e6, "GHz": 1e9},
     "money": {"USD": 1.0},
+    "distance": {"m": 1.0, "km": 1e3, "cm": 1e-2},
+    "data volume": {
+        "bit": 1.0,
+        "kbit": 1e3,
+        "Mbit": 1e6,
+        "Gbit": 1e9,
+        "B": 8.0,
+        "kB": 8e3,
+        "MB": 8e6,
+        "GB": 8e9,
+        "KiB": 8 * 2.0**10,
+        "MiB": 8 * 2.0**20,
+    },  # in bits, while "size" is in bytes
+    "compute work": {"FLOP": 1.0, "MFLOP": 1e6, "GFLOP": 1e9, "TFLOP": 1e12, "PFLOP": 1e15},
+    "power per cubed clock": {"W/GHz^3": 1e-27, "mW/GHz^3": 1e-30, "W/Hz^3": 1.0},
 }
-_QUANTITY = re.compile(r"^\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([A-Za-z/]+)\s*$")
+_QUANTITY = re.compile(r"^\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*([A-Za-z/]+(?:\^\d)?)\s*$")
 
 
 def parse_quantity(text: str, kind: str) -> float:
@@ -40,6 +55,18 @@ def parse_quantity(text: str, kind: str) -> float:
     if not math.isfinite(value):
         raise InputError(f"expected a finite {kind}, got {text!r}")
     return value
+
+
+def si_number(text: str) -> float | None:
+    """Return the SI number of text such as `20 MHz` or `20`, whatever its kind; None for any other text."""
+    number, _, unit = text.strip().partition(" ")
+    try:
+        value = float(number)
+    except ValueError:
+        return None
+    if not unit:
+        return value
+    return next((value * scales[unit] for scales in _SCALES.values() if unit in scales), None)
 
 
 def db_to_ratio(value_db: float) -> float:

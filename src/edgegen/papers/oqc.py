@@ -19,14 +19,13 @@ import numpy as np
 from edgegen.core import citation
 from edgegen.core.result import Bar
 from edgegen.plan.certified.alternating import alternating
-from edgegen.plan.certified.baselines import BASELINES
+from edgegen.plan.certified.baselines import BASELINES, cost_of_refusing
 from edgegen.plan.certified.draw import draw
 from edgegen.plan.certified.planner import exact, plan
 
 CITATION = citation.OQC
 USERS, SERVERS = 10, 2
 SMALL_USERS = 8
-_BROKEN = 1.5 * (1.0 + 0.3 + 0.2)  # cost per user of a plan that a rule cannot make: what a refusal costs
 
 
 def claims(progress: Callable[[str], None], *, instances: int = 30, seed: int = 100) -> list[Bar]:
@@ -39,7 +38,7 @@ def claims(progress: Callable[[str], None], *, instances: int = 30, seed: int = 
         instance = draw(seed + number, users=USERS, servers=SERVERS)
         ours[number] = plan(instance).objective
         for name, rival in rivals.items():
-            theirs[name][number] = min(rival(instance, rng).objective, _BROKEN * USERS)
+            theirs[name][number] = min(rival(instance, rng).objective, cost_of_refusing(instance))
     gaps = [_gap(draw(seed + number, users=SMALL_USERS, servers=SERVERS)) for number in range(instances)]
     return [
         *(_saved(name, 100 * (1 - ours / cost)) for name, cost in theirs.items()),

@@ -8,7 +8,7 @@ capacities, because resources are undefined for a user that is elsewhere; the pe
 
 import numpy as np
 
-from edgegen.plan.certified.baselines import fixed_assignment
+from edgegen.plan.certified.baselines import fixed_assignment, nearest_nodes
 from edgegen.plan.certified.instance import LOCAL, Instance
 from edgegen.plan.certified.planner import CertifiedPlan
 from edgegen.plan.certified.prices import blank_work, evaluate, first_prices
@@ -25,7 +25,7 @@ def alternating(instance: Instance, rng: np.random.Generator, *, starts: int = 3
     """Return the best plan of several starts: one from the devices, the others random. It carries no bound."""
     table = tables(instance, local_options(instance))
     local = np.isfinite(table.alone)
-    nodes = [np.where(local, LOCAL, 1 + instance.up_snr_hz.argmax(axis=1))]
+    nodes = [np.where(local, LOCAL, nearest_nodes(instance))]
     nodes += [rng.integers(0, instance.servers + 1, instance.users) for _ in range(starts - 1)]
     found = [_descend(table, node) for node in nodes]
     return fixed_assignment(instance, min(found, key=lambda pair: pair[0])[1])

@@ -186,7 +186,7 @@ def nothing(instance: Instance, bound: float, price: np.ndarray, branches: int) 
         downlink_hz=zeros,
         objective=np.inf,
         bound=bound,
-        status=Status.INFEASIBLE if np.isinf(bound) else Status.UNKNOWN,
+        status=Status.INFEASIBLE if bound == np.inf else Status.UNKNOWN,
         branches=branches,
         price=price,
     )
