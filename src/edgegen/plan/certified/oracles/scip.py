@@ -65,7 +65,9 @@ def _solve(instance: Instance, effort: Effort, formulation: Callable[[Any, Any, 
     model.optimize()
     seconds = time.process_time() - began_s
     known = {
-        "bound": model.getDualbound(),
+        "bound": model.getDualbound()
+        if abs(model.getDualbound()) < model.infinity()
+        else math.copysign(math.inf, model.getDualbound()),
         "status": str(model.getStatus()),
         "seconds": seconds,
         "first_s": watch.reached_s - began_s,
@@ -113,4 +115,3 @@ def _columns(model, instance: Instance, built: Built) -> dict[str, np.ndarray]:
         capacity = [instance.server_hz[m], instance.uplink_hz[m], instance.downlink_hz[m]]
         share[mine] *= np.where(used > 0, np.array(capacity) / np.maximum(used, 1e-30), 0.0)
     return columns | {"clock_hz": share[:, 0], "uplink_hz": share[:, 1], "downlink_hz": share[:, 2]}
-
