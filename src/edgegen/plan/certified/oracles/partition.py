@@ -22,7 +22,7 @@ def partition(instance: Instance, effort: Effort) -> Answer:
 
     **Raises** `InputError` for more than `MOST_USERS` users.
     """
-    from scipy.optimize import Bounds, LinearConstraint, milp
+    from scipy.optimize import Bounds, milp
 
     users, servers = instance.users, instance.servers
     if users > MOST_USERS:
@@ -40,7 +40,7 @@ def partition(instance: Instance, effort: Effort) -> Answer:
     for column, (m, k) in enumerate(chosen):
         rows[members[k], column] = rows[users + m, column] = 1.0
     rows[alone, len(chosen) + np.arange(alone.size)] = 1.0
-    once = LinearConstraint(rows, np.repeat([1.0, 0.0], [users, servers]), np.ones(users + servers))
+    once = (rows, np.repeat([1.0, 0.0], [users, servers]), np.ones(users + servers))
     limits = {"time_limit": effort.limit_s, "mip_rel_gap": 0.0}
     found = milp(cost, integrality=np.ones(cost.size), bounds=Bounds(0, 1), constraints=once, options=limits)
     seconds = time.process_time() - began_s
