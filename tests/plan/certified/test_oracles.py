@@ -13,7 +13,7 @@ from edgegen.plan.certified.checker import check
 from edgegen.plan.certified.draw import FAMILIES, draw, golden
 from edgegen.plan.certified.exact import by_subsets
 from edgegen.plan.certified.oracles import Effort, solve
-from edgegen.plan.certified.oracles.formulations import local_option
+from edgegen.plan.certified.oracles.formulations import local_option, tangents
 from edgegen.plan.certified.planner import exact, plan
 from edgegen.plan.certified.tables import local_options, tables
 
@@ -180,6 +180,15 @@ def test_the_device_is_best_at_the_closed_form_of_its_clock(seed):
     instance = draw(seed, users=3, servers=0, family="tight_battery", steps=np.array([5, 20, 50]))
     for n, s in itertools.product(range(3), repeat=2):
         assert local_option(instance, n, s)[0] == pytest.approx(local_by_search(instance, n, s), rel=1e-8)
+
+
+@pytest.mark.parametrize("snr", [1.0, 1e2, 1e4, 1e6])
+def test_tangents_are_above_the_rate_and_close(snr):
+    band = np.geomspace(20.0 / 200, 20.0, 5001)
+    lowest = np.min([slope * band + at_zero for slope, at_zero in tangents(snr, 20.0)], axis=0)
+    above = lowest / (band * np.log1p(snr / band)) - 1
+    assert above.min() >= -1e-12
+    assert 1e-4 < above.max() <= 3e-3
 
 
 @pytest.mark.parametrize(

@@ -258,14 +258,23 @@ def _cones(scip, model, instance: Instance, n: int, m: int, mine: dict):
             continue
         band, rate = model.addVar(lb=0, ub=most), model.addVar(lb=0, ub=most * math.log1p(snr / most))
         seconds = model.addVar(lb=0, ub=longest_s)
-        for at in most * TANGENTS:
-            z = snr / float(at)
-            slope = math.log1p(z) - z / (1 + z)
-            model.addCons(rate <= slope * band + (float(at) * (math.log1p(z) - slope)) * used)
+        for slope, at_zero in tangents(snr, most):
+            model.addCons(rate <= slope * band + at_zero * used)
         model.addCons(size * used * used <= seconds * rate)
         bands.append(band)
         times.append(seconds)
     return (clock, *bands), work_s, *times
+
+
+def tangents(snr: float, most: float) -> list[tuple[float, float]]:
+    """Return (slope, value at zero) of tangents of the rate `b ln(1 + snr / b)` for bands b up to `most`.
+
+    The lowest of them is above the rate by 0.3 % at most, down to a two-hundredth of the band.
+    """
+    z = snr / (most * TANGENTS)
+    slope = np.log1p(z) - z / (1 + z)
+    at_zero = most * TANGENTS * (np.log1p(z) - slope)
+    return [(float(one), float(other)) for one, other in zip(slope, at_zero, strict=True)]
 
 
 def _refuse_limits(instance: Instance) -> None:

@@ -25,7 +25,7 @@ def reduced(instance: Instance, effort: Effort) -> Answer:
 
 
 def conic(instance: Instance, effort: Effort) -> Answer:
-    """Solve the model as second-order cones; rates are at most 0.1 % too high, so the bound stays a bound."""
+    """Solve the model as second-order cones; rates may be 0.3 % too high, so the bound stays a bound."""
     return _solve(instance, effort, formulations.conic)
 
 
