@@ -18,9 +18,11 @@ from edgegen.plan.networks import (
     average_error,
 )
 
-FAMILIES = ("default", "tight_deadline", "tight_battery")
+FAMILIES = ("default", "tight_deadline", "tight_battery", "square_root")
 ALL_STEPS = np.arange(5, 51)
 GOLDEN_STEPS = np.array([5, 10, 15, 20, 30])
+CHANNEL_HZ = 1e6
+"""Each way, what a user of the square-root family sends and receives with, whatever the others do."""
 _USER_W, _SERVER_W = 0.2, 1.0
 
 
@@ -71,7 +73,7 @@ def draw(seed: int, *, users: int = 10, servers: int = 2, family: str = "default
 
     `tight_deadline` draws deadlines down to what a device at full clock needs for the fewest steps, so that most users
     must compete for servers; `tight_battery` draws energy budgets that most devices cannot run on, some that limit the
-    upload too.
+    upload too; `square_root` has no deadlines, no budgets and fixed channels (`without_limits`).
     """
     if family not in FAMILIES:
         raise UnknownNameError("family of instances", family, FAMILIES, param="family")
@@ -96,4 +98,32 @@ def draw(seed: int, *, users: int = 10, servers: int = 2, family: str = "default
         uplink_hz=np.full(servers, 20e6),
         downlink_hz=np.full(servers, 20e6),
     )
+    if family == "square_root":
+        return without_limits(made)
     return made if family != "tight_battery" else made.replace(send_power_w=made.send_power_w * send)
+
+
+def without_limits(instance: Instance) -> Instance:
+    """Return the instance without deadlines, budgets and shared bands, where a server's cost has a closed form.
+
+    Transfers take fixed seconds on a channel of `CHANNEL_HZ` each way and cost no energy. Users A on server m with a cost
+    of a_n per second and C_n cycles then cost (sum over A of sqrt(a_n C_n))^2 / F_m beyond what no share changes, with
+    shares in proportion to the square roots.
+    """
+
+    def seconds(bits, snr_hz):
+        with np.errstate(divide="ignore"):  # out of reach: forever
+            return bits[:, None] / (CHANNEL_HZ * np.log2(1 + snr_hz / CHANNEL_HZ))
+
+    fixed_s = np.array(instance.fixed_s)
+    fixed_s[:, 1:] += seconds(instance.upload_bits, instance.up_snr_hz)
+    fixed_s[:, 1:] += seconds(instance.download_bits, instance.down_snr_hz)
+    nothing = np.zeros(instance.users)
+    return instance.replace(
+        deadline_s=np.full(instance.users, np.inf),
+        energy_j=np.full(instance.users, np.inf),
+        fixed_s=fixed_s,
+        upload_bits=nothing,
+        download_bits=nothing,
+        send_power_w=nothing,
+    )
