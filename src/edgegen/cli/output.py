@@ -12,6 +12,8 @@ from edgegen.core.errors import EdgegenError, InfeasibleError, InputError, Worke
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
+WIDE = 180
+
 
 def print_json(value: Any) -> None:
     """Print plain data as indented JSON."""
@@ -32,7 +34,10 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]
         table.add_column(escape(name), justify="right" if numeric else "left", overflow="fold", no_wrap=index < whole)
     for row in rows:
         table.add_row(*[escape(cell) if isinstance(cell, str) else f"{cell:g}" for cell in row])
-    Console().print(table)
+    console = Console()
+    if not console.is_terminal:  # a file or a pipe has no width of its own
+        console = Console(width=max(console.width, WIDE))
+    console.print(table)
 
 
 def say(text: str, *, style: str | None = None) -> None:

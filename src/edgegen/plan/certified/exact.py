@@ -93,6 +93,10 @@ class Tree:
                 break
             self._split(heapq.heappop(self.open))
 
+    def _is_time_to_look(self) -> bool:
+        """At 8, 16, 32 ... branches: near the root a branch suggests what the first plan came from."""
+        return self.branches >= 8 and self.branches & (self.branches - 1) == 0
+
     def _enough(self) -> float:
         return self.cost - _TIE * abs(self.cost) if self.cost < np.inf else np.inf
 
@@ -104,7 +108,7 @@ class Tree:
         least = cost.min(axis=1)
         if np.isinf(least).any():
             return
-        if self.branches & (self.branches - 1) == 0 or self.cost == np.inf:  # at 1, 2, 4, 8 ... branches
+        if self._is_time_to_look() or self.cost == np.inf:
             self._look(branch)
         with np.errstate(invalid="ignore"):
             regret = cost - least[:, None]
