@@ -103,7 +103,7 @@ def best_step(row, base, cycles, root, price, most):
     return at, start
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def evaluate(tables, price, usable, work):
     """Fill `work` with the response of every user on every usable server; return the bound."""
     users, servers = tables.pair.shape[0], tables.pair.shape[1]
@@ -184,7 +184,7 @@ def _add_outer(curvature, weight, price, share, one, other):
             curvature[3 * one + k, 3 * other + i] += weight * paid
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def ascend(tables, price, usable, work, heats, turns, target):
     """Raise the bound from `price` in place; return (best bound, its prices, evaluations). Stops above `target`."""
     servers = price.shape[0]
