@@ -9,18 +9,19 @@ from typing import NamedTuple
 
 import numpy as np
 
+from edgegen.core.errors import InputError
 from edgegen.plan.certified.exact import Assignment, start_from
-from edgegen.plan.certified.exchange import Market, Progress, home_regions, raise_prices
+from edgegen.plan.certified.exchange import Market, Progress, raise_prices
 from edgegen.plan.certified.executors import AbstractExecutor, Processes
-from edgegen.plan.certified.instance import LOCAL, REFUSED, Instance
+from edgegen.plan.certified.instance import LOCAL, Instance
 from edgegen.plan.certified.planner import CertifiedPlan, nothing, with_certificate
-from edgegen.plan.certified.regions import cut, region_tables
+from edgegen.plan.certified.regions import Regions, cuts, region_tables
 from edgegen.plan.certified.search import UNPLACED, UNPLACED_COST, blank_placing, improve
 from edgegen.plan.certified.tables import Local, local_options
 from edgegen.plan.certified.wide import NOWHERE, WideInstance
 
 SIZE = 20  # servers in a region
-SWEEPS, ENOUGH = 8, 1e-5  # most sweeps of prices, and the relative rise below which they end
+SWEEPS, ENOUGH = 3, 1e-5  # most sweeps at one temperature, and the relative rise of the bound below which it ends
 PASSES, PAYS = 4, 1e-6  # most looks at other borders, and the relative saving below which they end
 _AT_ONCE = 8192  # users whose devices are computed at the same time
 
@@ -57,24 +58,29 @@ def plan_wide(
     """Return a plan of a wide instance and its certificate; nodes 1 to M are the servers in their order.
 
     executor: where regions are computed, by default processes, one per core. size: servers in a region. sweeps: how often
-    prices are raised at most. passes: how often users are offered other regions at most. progress: gets a line now and then.
+    prices are raised at one temperature at most. passes: how often users are offered other regions at most. progress:
+    gets a line now and then.
+    **Raises** `InputError` for a size below 1.
     """
+    if size < 1:
+        raise InputError(f"size must be at least 1 server in a region, got {size}", param="size")
     tell = progress or (lambda line: None)
     local = _devices(wide)
-    region = cut(wide.server_km, size)
-    market = Market(wide, local.cost, region)
+    market = Market(wide, local.cost)
     if np.isinf(np.where((wide.reach >= 0).any(axis=1), 0.0, local.cost)).any():
         return nothing(wide.devices, np.inf, market.price, 0)
     with executor or Processes() as workers:
         workers.share(wide)
-        bound = max(raise_prices(market, workers, sweeps=sweeps, enough=ENOUGH, progress=tell))
-        roster = Roster(wide, local.cost, market)
-        roster.settle(workers, region, first=True)
-        tell(f"every region planned: cost {roster.cost():.6g}")
+        bound = raise_prices(market, workers, cuts(wide, size), sweeps=sweeps, enough=ENOUGH, progress=tell)
+        if np.isinf(bound):
+            return nothing(wide.devices, bound, market.price, 0)
+        roster, borders = Roster(wide, local.cost, market), cuts(wide, size)
+        roster.settle(workers, next(borders), first=True)
+        tell(f"every region planned: cost {roster.cost():.8g}")
         for number in range(passes):
             before = roster.cost()
-            roster.settle(workers, cut(wide.server_km, size, angle=0.9 * (number + 1)), first=False)
-            tell(f"other borders, pass {number + 1}: cost {roster.cost():.6g}")
+            roster.settle(workers, next(borders), first=False)
+            tell(f"other borders, pass {number + 1}: cost {roster.cost():.8g}")
             if not before - roster.cost() > PAYS * abs(before):
                 break
     if (roster.node == UNPLACED).any():
@@ -102,7 +108,7 @@ def settle_site(wide: WideInstance, site: Site) -> Settled:
         start = np.zeros_like(usable)
         placed = np.flatnonzero(site.node >= 0)
         start[placed, site.node[placed]] = True
-    start_from(table, site.price, start, usable, placing)
+    start_from(table, site.price.copy(), start, usable, placing)
     improve(table, placing, usable, 50_000 + 20 * site.users.size)
     return Settled(placing.node, placing.step, placing.share, placing.value, placing.price)
 
@@ -112,8 +118,7 @@ class Roster:
 
     def __init__(self, wide: WideInstance, alone: np.ndarray, market: Market):
         self.wide, self.alone = wide, alone
-        cost = np.concatenate([alone[:, None], market.cost], axis=1)
-        chosen = cost.argmin(axis=1)
+        chosen = market.cost.argmin(axis=1)
         servers = np.concatenate([np.full((wide.users, 1), NOWHERE), wide.reach], axis=1)
         self.node = servers[np.arange(wide.users), chosen] + 1  # LOCAL = NOWHERE + 1
         self.step, self.share = np.zeros(wide.users, dtype=np.int64), np.zeros((wide.users, 3))
@@ -128,12 +133,11 @@ class Roster:
         alone = self.alone[users][node == LOCAL].sum()
         return float(alone + UNPLACED_COST * (node == UNPLACED).sum() + self.value[servers].sum())
 
-    def settle(self, executor: AbstractExecutor, region: np.ndarray, *, first: bool) -> None:
+    def settle(self, executor: AbstractExecutor, regions: Regions, *, first: bool) -> None:
         """Plan every region of a cut; a region's new plan is kept if it costs less. The first has nothing to lose to."""
-        home = home_regions(self.wide, region)
-        on_server = self.node > 0
-        home[on_server] = region[self.node[on_server] - 1]
-        sites = [self._site(number, region, home, first) for number in range(int(region.max(initial=-1)) + 1)]
+        home, on_server = regions.home.copy(), self.node > 0
+        home[on_server] = regions.region[self.node[on_server] - 1]
+        sites = [self._site(number, regions.region, home, first) for number in range(regions.count)]
         sites = [site for site in sites if site.users.size]
         for site, settled in zip(sites, executor.map(settle_site, sites), strict=True):
             self._keep(site, settled, first)

@@ -3,9 +3,13 @@
 The bound separates by user, so with the prices of all other servers held a region's part of it is the bound of a small
 instance: its users are those who reach one of its servers, and what they would pay elsewhere is their cost alone.
 Raising a part raises the whole. Regions of one colour share no user and are raised at the same time.
+
+The bound has kinks where a user hesitates between two regions; raising one region at a time gets stuck there. So most
+sweeps raise the smoothed bound of `prices`, in which every user mixes its nodes at one temperature, the same in every
+region, and only the last ones the bound itself.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -13,11 +17,14 @@ import numpy as np
 from edgegen.plan.certified.executors import AbstractExecutor
 from edgegen.plan.certified.planner import HEATS, TURNS
 from edgegen.plan.certified.prices import ascend, blank_work, evaluate, first_prices
-from edgegen.plan.certified.regions import colours, pairs_of, region_tables, regions_reached
+from edgegen.plan.certified.regions import Regions, colours, pairs_of, region_tables
 from edgegen.plan.certified.tables import Tables
 from edgegen.plan.certified.wide import WideInstance
 
-LATER_HEATS, LATER_TURNS = HEATS[3:], 6  # once every region has prices, the first temperatures would only blur them
+FIRST_HEATS = HEATS[:5]
+ANNEALING = (*HEATS[1:5], 0.0)  # temperatures of the sweeps; 0 raises the bound itself
+LAST_HEATS, LATER_TURNS = HEATS[3:], 6
+LEAST_PRICE = 1e-25
 Progress = Callable[[str], None]
 
 
@@ -26,9 +33,10 @@ class Block(NamedTuple):
 
     users: np.ndarray  # int[n], who reaches one of its servers
     servers: np.ndarray  # int[m]
-    elsewhere: np.ndarray  # float[n], what each user pays at least without these servers
+    elsewhere: np.ndarray  # float[n], what each user pays without these servers: the softmin of the other nodes
     at_home: np.ndarray  # bool[n], whose best channel is to one of these servers
-    price: np.ndarray  # float[m, 3]; empty for the first prices
+    price: np.ndarray  # float[m, 3]; not read for the first prices
+    heat: float  # temperature of the softmin; 0 for the least
 
 
 class Raised(NamedTuple):
@@ -36,29 +44,27 @@ class Raised(NamedTuple):
 
     price: np.ndarray  # float[m, 3]
     cost: np.ndarray  # float[P], responses of its pairs at these prices, in the order of `pairs_of`
-    evaluations: int
 
 
 def first_block(wide: WideInstance, block: Block) -> Raised:
     """Return prices at which the users at home fill the region, as if users stayed with their best channel."""
     table, usable = region_tables(wide, block.users, block.servers, block.elsewhere)
     home = np.flatnonzero(block.at_home)
-    price = np.full((block.servers.size, 3), 1e-25)
-    spent = 0
+    price = np.full((block.servers.size, 3), LEAST_PRICE)
     if home.size:
-        mine = _rows(table, home)
+        mine, reached = _rows(table, home), usable[home]
         work = blank_work(home.size, block.servers.size)
-        start = _first_prices(mine, usable[home])
-        _, price, spent = ascend(mine, start, usable[home], work, HEATS, TURNS, np.inf)
-    return _respond(wide, block, table, usable, price, spent)
+        _, price, _ = ascend(mine, _first_prices(mine, reached), reached, work, FIRST_HEATS, TURNS, np.inf)
+    return _respond(wide, block, table, usable, price)
 
 
 def raise_block(wide: WideInstance, block: Block) -> Raised:
-    """Return prices at which the region's part of the bound is higher, or the same prices."""
+    """Return prices at which the region's part of the bound, smoothed at the block's temperature, is higher."""
     table, usable = region_tables(wide, block.users, block.servers, block.elsewhere)
-    work = blank_work(block.users.size, block.servers.size)
-    _, price, spent = ascend(table, block.price.copy(), usable, work, LATER_HEATS, LATER_TURNS, np.inf)
-    return _respond(wide, block, table, usable, price, spent)
+    work, price = blank_work(block.users.size, block.servers.size), block.price.copy()
+    heats = np.array([block.heat]) if block.heat else LAST_HEATS
+    _, best, _ = ascend(table, price, usable, work, heats, LATER_TURNS, np.inf)
+    return _respond(wide, block, table, usable, price if block.heat else best)
 
 
 def _rows(table: Tables, rows: np.ndarray) -> Tables:
@@ -67,7 +73,7 @@ def _rows(table: Tables, rows: np.ndarray) -> Tables:
 
 def _first_prices(table: Tables, usable: np.ndarray) -> np.ndarray:
     """Return first prices of every server from the users that reach it."""
-    price = np.full((usable.shape[1] - 1, 3), 1e-25)
+    price = np.full((usable.shape[1] - 1, 3), LEAST_PRICE)
     for m in range(price.shape[0]):
         rows = np.flatnonzero(usable[:, m + 1])
         if rows.size:
@@ -77,84 +83,123 @@ def _first_prices(table: Tables, usable: np.ndarray) -> np.ndarray:
     return price
 
 
-def _respond(wide: WideInstance, block: Block, table: Tables, usable, price, spent: int) -> Raised:
+def _respond(wide: WideInstance, block: Block, table: Tables, usable: np.ndarray, price: np.ndarray) -> Raised:
     work = blank_work(block.users.size, block.servers.size)
     evaluate(table, price, usable, work)
     pairs = pairs_of(wide, block.users, block.servers)
-    return Raised(price, work.cost[pairs.row, pairs.server + 1], spent + 1)
+    return Raised(price, work.cost[pairs.row, pairs.server + 1])
+
+
+def softmin(cost: np.ndarray, heat: float) -> np.ndarray:
+    """Return the smoothed least of every row, -heat ln(sum of exp(-cost / heat)); the least itself at 0."""
+    least = cost.min(axis=1)
+    if not heat:
+        return least
+    with np.errstate(invalid="ignore"):
+        total = np.exp((least[:, None] - cost) / heat).sum(axis=1)
+    return np.where(np.isfinite(least), least - heat * np.log(total), least)
 
 
 class Market:
     """The prices of all servers and what every user pays at them; `bound` holds at any moment."""
 
-    def __init__(self, wide: WideInstance, alone: np.ndarray, region: np.ndarray):
-        self.wide, self.alone, self.region = wide, alone, region
+    def __init__(self, wide: WideInstance, alone: np.ndarray):
+        self.wide = wide
         self.capacity = np.stack([wide.server_hz, wide.uplink_hz, wide.downlink_hz], axis=1)
-        self.price = np.full((wide.servers, 3), 1e-25)
-        self.cost = np.full(wide.reach.shape, np.inf)  # float[N, K]
-        self.reached = regions_reached(wide, region)
-        self.count = int(region.max(initial=-1)) + 1
-        self.home = home_regions(wide, region)
-        self.evaluations = 0
+        self.price = np.full((wide.servers, 3), LEAST_PRICE)
+        self.cost = np.full((wide.users, wide.reach.shape[1] + 1), np.inf)  # alone, then as `reach`; inf if unknown
+        self.cost[:, 0] = alone
 
-    def bound(self) -> float:
-        """Return the price bound at the present prices: no plan costs less."""
-        least = np.minimum(self.alone, self.cost.min(axis=1, initial=np.inf))
-        return float(least.sum() - (self.price * self.capacity).sum())
+    def bound(self, heat: float = 0.0) -> float:
+        """Return the price bound at the present prices: no plan costs less. Smoothed at a temperature above 0."""
+        return float(softmin(self.cost, heat).sum() - (self.price * self.capacity).sum())
 
-    def block(self, number: int) -> Block:
+    def block(self, regions: Regions, number: int, heat: float) -> Block:
         """Return a region as it stands."""
-        mine = self.reached == number
-        users = np.flatnonzero(mine.any(axis=1))
-        servers = np.flatnonzero(self.region == number)
-        other = np.where(mine[users], np.inf, self.cost[users]).min(axis=1, initial=np.inf)
-        elsewhere = np.minimum(self.alone[users], other)
-        return Block(users, servers, elsewhere, self.home[users] == number, self.price[servers])
+        users = np.flatnonzero((regions.reached == number).any(axis=1))
+        servers = np.flatnonzero(regions.region == number)
+        other = self.cost[users]
+        other[:, 1:][regions.reached[users] == number] = np.inf
+        return Block(users, servers, softmin(other, heat), regions.home[users] == number, self.price[servers], heat)
 
-    def keep(self, number: int, block: Block, raised: Raised) -> None:
-        """Book the new prices of a region if its part of the bound has not fallen (it may by rounding)."""
-        pairs = pairs_of(self.wide, block.users, block.servers)
-        old, cost = self.cost[block.users[pairs.row], pairs.k], raised.cost
-        if self._part(block, pairs.row, cost, raised.price) >= self._part(block, pairs.row, old, block.price):
-            self.price[block.servers] = raised.price
-            self.cost[block.users[pairs.row], pairs.k] = cost
+    def keep(self, block: Block, raised: Raised) -> None:
+        """Book the new prices of a region if its part of the smoothed bound has not fallen (it may by rounding)."""
+        pairs, old = pairs_of(self.wide, block.users, block.servers), self.cost[block.users]
+        new = old.copy()
+        new[pairs.row, pairs.k + 1] = raised.cost
+        unknown = np.isinf(old[pairs.row, pairs.k + 1]).all()
+        if unknown or self._part(block, new, raised.price) >= self._part(block, old, block.price):
+            self.price[block.servers], self.cost[block.users] = raised.price, new
 
-    def _part(self, block: Block, row: np.ndarray, cost: np.ndarray, price: np.ndarray) -> float:
-        least = block.elsewhere.copy()
-        np.minimum.at(least, row, cost)
+    def _part(self, block: Block, cost: np.ndarray, price: np.ndarray) -> float:
+        least = softmin(cost, block.heat)
         return float(least.sum() - (price * self.capacity[block.servers]).sum())
 
 
-def home_regions(wide: WideInstance, region: np.ndarray) -> np.ndarray:
-    """Return the region of the server with the best uplink of every user, int[N]; NOWHERE for users out of reach."""
-    if wide.reach.shape[1] == 0:
-        return np.full(wide.users, -1)
-    best = np.where(wide.reach >= 0, wide.up_snr_hz, -1.0).argmax(axis=1)
-    return regions_reached(wide, region)[np.arange(wide.users), best]
-
-
 def raise_prices(
-    market: Market, executor: AbstractExecutor, *, sweeps: int, enough: float, progress: Progress
-) -> list[float]:
-    """Raise the bound sweep by sweep until one adds less than `enough` of it; return the bound after each."""
-    everybody = list(range(market.count))
-    blocks = [market.block(number) for number in everybody]
-    for block, raised in zip(blocks, executor.map(first_block, blocks), strict=True):
-        pairs = pairs_of(market.wide, block.users, block.servers)
-        market.price[block.servers] = raised.price
-        market.cost[block.users[pairs.row], pairs.k] = raised.cost
-        market.evaluations += raised.evaluations
-    colour, bounds = colours(market.reached, market.count), [market.bound()]
-    progress(f"first prices of {market.count} regions in {colour.max(initial=-1) + 1} colours: bound {bounds[0]:.6g}")
-    for sweep in range(sweeps):
-        for shade in range(int(colour.max(initial=-1)) + 1):
-            numbers = [number for number in everybody if colour[number] == shade]
-            blocks = [market.block(number) for number in numbers]
-            for number, block, raised in zip(numbers, blocks, executor.map(raise_block, blocks), strict=True):
-                market.keep(number, block, raised)
-                market.evaluations += raised.evaluations
-        bounds.append(market.bound())
-        progress(f"prices, sweep {sweep + 1}: bound {bounds[-1]:.6g}")
-        if not bounds[-1] - bounds[-2] > enough * abs(bounds[-1]):
-            break
-    return bounds
+    market: Market,
+    executor: AbstractExecutor,
+    cuts: Iterator[Regions],
+    *,
+    sweeps: int,
+    enough: float,
+    progress: Progress,
+) -> float:
+    """Raise the bound and return it; the market is left at its prices.
+
+    A temperature ends with the first sweep that raises the best bound by less than `enough` of it, after `sweeps` sweeps
+    at most, and the next starts from the best prices seen. Every sweep has regions cut elsewhere, so that prices on both
+    sides of a border rise together in the next.
+    """
+    regions = next(cuts)
+    _visit(first_block, market, executor, regions, np.arange(regions.count), 0.0)
+    best = _Best(market)
+    progress(f"first prices of {regions.count} regions: bound {best.bound:.8g}")
+    for heat in ANNEALING:
+        for _ in range(sweeps):
+            before = best.bound
+            _sweep(market, executor, next(cuts), heat)
+            best.look()
+            progress(f"prices at temperature {heat:.2g}: best bound {best.bound:.8g}")
+            if not best.bound - before > enough * abs(before):
+                break
+        best.restore()
+    return best.bound
+
+
+class _Best:
+    """Remembers the prices with the highest bound: smoothed sweeps may lower the bound itself."""
+
+    def __init__(self, market: Market):
+        self.market, self.bound = market, -np.inf
+        self.look()
+
+    def look(self) -> None:
+        """Remember the market as it stands if its bound is the highest."""
+        bound = self.market.bound()
+        if bound > self.bound:
+            self.bound, self.price, self.cost = bound, self.market.price.copy(), self.market.cost.copy()
+
+    def restore(self) -> None:
+        """Bring the market back to the best prices."""
+        self.market.price, self.market.cost = self.price.copy(), self.cost.copy()
+
+
+def _sweep(market: Market, executor: AbstractExecutor, regions: Regions, heat: float) -> None:
+    colour = colours(regions)
+    for shade in range(int(colour.max(initial=-1)) + 1):
+        _visit(raise_block, market, executor, regions, np.flatnonzero(colour == shade), heat)
+
+
+def _visit(
+    task: Callable[[WideInstance, Block], Raised],
+    market: Market,
+    executor: AbstractExecutor,
+    regions: Regions,
+    numbers: Iterable[int],
+    heat: float,
+) -> None:
+    blocks = [market.block(regions, int(number), heat) for number in numbers]
+    blocks = [block for block in blocks if block.users.size]
+    for block, raised in zip(blocks, executor.map(task, blocks), strict=True):
+        market.keep(block, raised)

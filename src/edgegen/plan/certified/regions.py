@@ -4,6 +4,8 @@ Regions without a common user do not meet in the price bound, so their prices ca
 that share users get different colours.
 """
 
+import itertools
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -11,6 +13,17 @@ import numpy as np
 from edgegen.plan.certified.instance import LOCAL
 from edgegen.plan.certified.tables import Local, Tables, tables
 from edgegen.plan.certified.wide import NOWHERE, WideInstance
+
+TURN = 0.9  # radians between one cut and the next: no early cut is near a multiple of a right angle from another
+
+
+class Regions(NamedTuple):
+    """One way to group the servers."""
+
+    region: np.ndarray  # int[M]
+    reached: np.ndarray  # int[N, K]: the region of every entry of `reach`; NOWHERE stays
+    home: np.ndarray  # int[N]: the region of the server with the best uplink; NOWHERE for users out of reach
+    count: int
 
 
 class Pairs(NamedTuple):
@@ -42,16 +55,28 @@ def cut(server_km: np.ndarray, size: int, angle: float = 0.0) -> np.ndarray:
     return region
 
 
-def regions_reached(wide: WideInstance, region: np.ndarray) -> np.ndarray:
-    """Return the region of every entry of `reach`, int[N, K]; NOWHERE stays."""
-    return np.append(region, NOWHERE)[wide.reach]
+def regions_of(wide: WideInstance, region: np.ndarray) -> Regions:
+    """Return the regions for a region of every server."""
+    reached = np.append(region, NOWHERE)[wide.reach]
+    home = np.full(wide.users, NOWHERE)
+    if wide.reach.shape[1]:
+        best = np.where(wide.reach >= 0, wide.up_snr_hz, -1.0).argmax(axis=1)
+        home = reached[np.arange(wide.users), best]
+    return Regions(region, reached, home, int(region.max(initial=-1)) + 1)
 
 
-def colours(reached: np.ndarray, count: int) -> np.ndarray:
-    """Return a colour of every region, int[count]: no user reaches two regions of one colour.
+def cuts(wide: WideInstance, size: int) -> Iterator[Regions]:
+    """Yield regions of about `size` servers without end, each time cut across other lines."""
+    for turn in itertools.count():
+        yield regions_of(wide, cut(wide.server_km, size, angle=TURN * turn))
+
+
+def colours(regions: Regions) -> np.ndarray:
+    """Return a colour of every region: no user reaches two regions of one colour.
 
     Greedy, regions with the most neighbours first.
     """
+    reached, count = regions.reached, regions.count
     meet = np.zeros((count + 1, count + 1), dtype=bool)  # NOWHERE writes the last row and column
     for k in range(reached.shape[1]):
         for other in range(k):

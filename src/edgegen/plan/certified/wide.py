@@ -100,7 +100,7 @@ class WideInstance:
             **{name: _per_pair(name, given[name], reach) for name in ("up_snr_hz", "down_snr_hz", "fixed_s")},
             **_servers(given, devices),
         }
-        if reach.size and not (NOWHERE <= reach.min() and reach.max() < arrays["server_hz"].size):
+        if reach.size and not (reach.min() >= NOWHERE and reach.max() < arrays["server_hz"].size):
             raise InputError(
                 f"reach must hold servers from 0 to {arrays['server_hz'].size - 1}, or {NOWHERE} for none; "
                 f"got {reach.min()} to {reach.max()}",

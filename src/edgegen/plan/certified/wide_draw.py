@@ -15,7 +15,7 @@ NEAREST_KM, FARTHEST_KM = (
     0.35,
 )  # path loss below the first is that of the first; beyond the second nobody is heard
 _SERVER_W = 1.0
-_AT_ONCE = 4096  # users whose distances to all servers are held at the same time
+_AT_ONCE = 512  # users whose distances to all servers are held at the same time
 
 
 def wide_draw(seed: int, *, users: int, servers: int, reach: int = 6, family: str = "default") -> WideInstance:
