@@ -5,6 +5,7 @@ want to be there with the search of the dense planner, and users near a border g
 elsewhere. Limits are counts, so a plan depends neither on the machine nor on the executor.
 """
 
+import dataclasses
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ from edgegen.plan.certified.exact import Assignment, start_from
 from edgegen.plan.certified.exchange import Market, Progress, raise_prices
 from edgegen.plan.certified.executors import AbstractExecutor, Processes
 from edgegen.plan.certified.instance import LOCAL, Instance
-from edgegen.plan.certified.planner import CertifiedPlan, nothing, with_certificate
+from edgegen.plan.certified.planner import CertifiedPlan, nothing, with_certificate, without_servers
 from edgegen.plan.certified.regions import Regions, cuts, region_tables
 from edgegen.plan.certified.search import UNPLACED, UNPLACED_COST, blank_placing, improve
 from edgegen.plan.certified.tables import Local, local_options
@@ -65,8 +66,10 @@ def plan_wide(
     if size < 1:
         raise InputError(f"size must be at least 1 server in a region, got {size}", param="size")
     tell = progress or (lambda line: None)
-    local = _devices(wide)
+    local = device_options(wide)
     market = Market(wide, local.cost)
+    if not (wide.reach >= 0).any():
+        return dataclasses.replace(without_servers(wide.devices, local), price=np.zeros((wide.servers, 3)))
     if np.isinf(np.where((wide.reach >= 0).any(axis=1), 0.0, local.cost)).any():
         return nothing(wide.devices, np.inf, market.price, 0)
     with executor or Processes() as workers:
@@ -89,11 +92,11 @@ def plan_wide(
     return with_certificate(wide.devices, local, best, bound, 0, market.price)
 
 
-def _devices(wide: WideInstance) -> Local:
+def device_options(wide: WideInstance) -> Local:
     """Return what every device can do, some thousand users at a time; without the table of all step counts."""
     parts = [local_options(_few(wide, first)) for first in range(0, max(wide.users, 1), _AT_ONCE)]
-    columns = (np.concatenate([getattr(part, name) for part in parts]) for name in Local._fields[:4])
-    return Local(*columns, np.empty((wide.users, 0)))
+    columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in Local._fields[:4]}
+    return Local(**columns, table=np.empty((wide.users, 0)))
 
 
 def _few(wide: WideInstance, first: int) -> Instance:
@@ -137,7 +140,7 @@ class Roster:
         """Plan every region of a cut; a region's new plan is kept if it costs less. The first has nothing to lose to."""
         home, on_server = regions.home.copy(), self.node > 0
         home[on_server] = regions.region[self.node[on_server] - 1]
-        sites = [self._site(number, regions.region, home, first) for number in range(regions.count)]
+        sites = [self._site(number, regions.region, home, first) for number in range(regions.total)]
         sites = [site for site in sites if site.users.size]
         for site, settled in zip(sites, executor.map(settle_site, sites), strict=True):
             self._keep(site, settled, first)

@@ -152,13 +152,13 @@ def raise_prices(
     sides of a border rise together in the next.
     """
     regions = next(cuts)
-    _visit(first_block, market, executor, regions, np.arange(regions.count), 0.0)
+    _visit(first_block, market, executor, regions, np.arange(regions.total), 0.0)
     best = _Best(market)
-    progress(f"first prices of {regions.count} regions: bound {best.bound:.8g}")
+    progress(f"first prices of {regions.total} regions: bound {best.bound:.8g}")
     for heat in ANNEALING:
         for _ in range(sweeps):
             before = best.bound
-            _sweep(market, executor, next(cuts), heat)
+            sweep_regions(market, executor, next(cuts), heat)
             best.look()
             progress(f"prices at temperature {heat:.2g}: best bound {best.bound:.8g}")
             if not best.bound - before > enough * abs(before):
@@ -185,7 +185,8 @@ class _Best:
         self.market.price, self.market.cost = self.price.copy(), self.cost.copy()
 
 
-def _sweep(market: Market, executor: AbstractExecutor, regions: Regions, heat: float) -> None:
+def sweep_regions(market: Market, executor: AbstractExecutor, regions: Regions, heat: float) -> None:
+    """Raise the bound, smoothed at a temperature, region by region; it never falls. At 0 it is the bound itself."""
     colour = colours(regions)
     for shade in range(int(colour.max(initial=-1)) + 1):
         _visit(raise_block, market, executor, regions, np.flatnonzero(colour == shade), heat)

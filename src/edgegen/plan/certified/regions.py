@@ -23,7 +23,7 @@ class Regions(NamedTuple):
     region: np.ndarray  # int[M]
     reached: np.ndarray  # int[N, K]: the region of every entry of `reach`; NOWHERE stays
     home: np.ndarray  # int[N]: the region of the server with the best uplink; NOWHERE for users out of reach
-    count: int
+    total: int  # how many
 
 
 class Pairs(NamedTuple):
@@ -76,7 +76,7 @@ def colours(regions: Regions) -> np.ndarray:
 
     Greedy, regions with the most neighbours first.
     """
-    reached, count = regions.reached, regions.count
+    reached, count = regions.reached, regions.total
     meet = np.zeros((count + 1, count + 1), dtype=bool)  # NOWHERE writes the last row and column
     for k in range(reached.shape[1]):
         for other in range(k):

@@ -136,7 +136,8 @@ def _per_pair(name: str, value, reach: np.ndarray) -> np.ndarray:
     good = (array >= 0) & (np.isfinite(array) if name != "fixed_s" else True)
     if not good.all():
         user, k = (int(i) for i in np.argwhere(~good)[0])
-        raise InputError(f"{name}[{user}, {k}] must be >= 0, got {array[user, k]:g}", param=name)
+        limit = ">= 0" if name == "fixed_s" else ">= 0 and finite"
+        raise InputError(f"{name}[{user}, {k}] must be {limit}, got {array[user, k]:g}", param=name)
     return _frozen(array)
 
 

@@ -38,7 +38,7 @@ def check_wide(wide: WideInstance, plan: Planned) -> WideAudit:
     served = (node > 0) & column.any(axis=1)
     unknown = ~refused & ((at.sum(axis=1) != 1) | (~local & ~served))
     rows, server = users[served], node[served] - 1
-    k = column[served].argmax(axis=1)
+    k = np.nonzero(column[served])[1]  # one per row
     work = np.where(local, devices.cycles[users, 0, option], 0.0)
     error = np.where(local, devices.error[users, 0, option], 0.0)
     allowed = np.where(local, devices.allowed[users, 0, option], True)
@@ -51,12 +51,12 @@ def check_wide(wide: WideInstance, plan: Planned) -> WideAudit:
         (fetch_s, devices.download_bits, plan.downlink_hz, wide.down_snr_hz),
     ):
         out[rows] = _transfer_s(size[rows], np.asarray(share, dtype=float)[rows], snr[rows, k])
-    with np.errstate(divide="ignore", invalid="ignore"):
-        work_s = np.where(work > 0, np.where(clock > 0, work / clock, np.inf), 0.0)
-    total_s = fixed_s + send_s + work_s + fetch_s
-    energy_j = np.where(local, devices.device_w_per_hz3 * clock**3 * work_s, devices.send_power_w * send_s)
     quality, time, energy = devices.weights.T
-    cost = quality * error + time * total_s / devices.time_scale_s + energy * energy_j / devices.energy_scale_j
+    with np.errstate(divide="ignore", invalid="ignore"):  # a clock of zero takes forever, and its energy is no number
+        work_s = np.where(work > 0, np.where(clock > 0, work / clock, np.inf), 0.0)
+        total_s = fixed_s + send_s + work_s + fetch_s
+        energy_j = np.where(local, devices.device_w_per_hz3 * clock**3 * work_s, devices.send_power_w * send_s)
+        cost = quality * error + time * total_s / devices.time_scale_s + energy * energy_j / devices.energy_scale_j
     cost = np.where(refused, devices.refusal_cost, cost)
     total_s, energy_j = (np.where(refused, np.nan, amount) for amount in (total_s, energy_j))
     most = 1 + TOLERANCE
