@@ -3,7 +3,6 @@
 Wall seconds depend on who else uses the cores; process seconds are those of this process and its workers together.
 """
 
-import dataclasses
 import os
 import resource
 import sys
@@ -14,12 +13,15 @@ from typing import Any
 import numpy as np
 
 from edgegen.core.result import Bar, median_interval
+from edgegen.plan.certified.executors import AbstractExecutor, cores
 
 NAME = "scale"
 SUMMARY = "many plans in one call, and wide plans by regions: seconds, certified gap, memory up to 100,000 users"
 BATCH, BATCH_USERS, BATCH_SERVERS, TURNS = 1000, 20, 5, 10
 BOTH = (2_000, 20, 5)  # users, servers, servers in a region: a size that one table can hold too
 MIDDLE, LARGE = (10_000, 100), (100_000, 1_000)
+BUSY = (20_000, 1_000, "tight_battery")  # more than half of the users need a server; of the default family few do
+REFUSAL = 2.25  # 1.5 x the sum of the weights: some users of a busy plain can be served by nothing
 GAP, LARGE_S = 1.0, 360.0  # percent; process seconds
 
 
@@ -31,9 +33,14 @@ def run(progress: Callable[[str], None]) -> list[Bar]:
     bars = batch_bars()
     progress(f"{BOTH[0]} users on {BOTH[1]} servers, by regions and in one table")
     bars += table_bars()
-    for (users, servers), executor in ((MIDDLE, Serial), (MIDDLE, Processes), (LARGE, Processes)):
+    for (users, servers, *family), executor in (
+        (MIDDLE, Serial),
+        (MIDDLE, Processes),
+        (BUSY, Processes),
+        (LARGE, Processes),
+    ):
         progress(f"{users} users on {servers} servers, {executor.__name__.lower()}")
-        bars += wide_bars(users, servers, executor, progress)
+        bars += wide_bars(users, servers, executor, progress, *family)
     return bars
 
 
@@ -41,7 +48,6 @@ def batch_bars() -> list[Bar]:
     """Instances per second one by one and in a batch, taking turns so that a busy machine hurts both alike."""
     from edgegen.plan.certified.batch import plan_many
     from edgegen.plan.certified.draw import draw
-    from edgegen.plan.certified.executors import cores
     from edgegen.plan.certified.planner import plan
 
     instances = [draw(seed, users=BATCH_USERS, servers=BATCH_SERVERS) for seed in range(BATCH)]
@@ -100,19 +106,22 @@ def table_bars() -> list[Bar]:
     ]
 
 
-def wide_bars(users: int, servers: int, executor: Callable[[], Any], progress: Callable[[str], None]) -> list[Bar]:
+def wide_bars(
+    users: int, servers: int, executor: type, progress: Callable[[str], None], family: str = "default"
+) -> list[Bar]:
     """Seconds, certified gap, refused users and memory of one wide plan."""
     from edgegen.plan.certified.decomposed import device_options, plan_wide
     from edgegen.plan.certified.wide_checker import check_wide
     from edgegen.plan.certified.wide_draw import wide_draw
 
-    wide = wide_draw(0, users=users, servers=servers)
+    wide = wide_draw(0, users=users, servers=servers, family=family)
+    wide = wide.replace(devices=wide.devices.replace(refusal_cost=np.full(users, REFUSAL)))
     workers = _Watched(executor())
     began, began_s = time.perf_counter(), _process_s()
     found = plan_wide(wide, executor=workers, progress=progress)
     wall_s, process_s = time.perf_counter() - began, _process_s() - began_s
     audit, saved = check_wide(wide, found), float(device_options(wide).cost.sum()) - found.objective
-    label = f"N = {users}, M = {servers}, {executor.__name__.lower()}"
+    label = f"N = {users}, M = {servers}, {family}, {executor.__name__.lower()}"
     refused = np.unique(np.concatenate([np.empty(0, dtype=int), *audit.wrong.values()])).size + len(audit.claims)
     seconds = Bar.report(f"{label}: process seconds", process_s, unit="s")
     if (users, servers) == LARGE:
@@ -122,11 +131,12 @@ def wide_bars(users: int, servers: int, executor: Callable[[], Any], progress: C
         seconds,
         Bar.at_most(f"{label}: certified gap", 100 * found.gap, GAP, unit="%", n=users),
         Bar.report(
-            f"{label}: gap as a part of what servers save over devices alone",
+            f"{label}: gap as a part of what servers save",
             100 * (found.objective - found.bound) / saved,
             unit="%",
             n=users,
         ),
+        Bar.report(f"{label}: users refused by the plan", int((found.node == -1).sum()), n=users),
         Bar.report(f"{label}: users on servers", int((found.node > 0).sum()), n=users),
         Bar.at_most(f"{label}: users, servers and claims that the checker refuses", refused, 0, n=users),
         Bar.report(f"{label}: peak memory of this process so far", _peak_mb(None, None), unit="MB"),
@@ -134,12 +144,11 @@ def wide_bars(users: int, servers: int, executor: Callable[[], Any], progress: C
     ]
 
 
-@dataclasses.dataclass
-class _Watched:
+class _Watched(AbstractExecutor):
     """An executor that asks its workers for their peak memory before they go."""
 
-    inner: Any
-    peak_mb: float = 0.0
+    def __init__(self, inner: AbstractExecutor):
+        self.inner, self.peak_mb = inner, 0.0
 
     def share(self, shared: Any) -> None:
         self.inner.share(shared)
@@ -147,11 +156,8 @@ class _Watched:
     def map(self, task: Callable, arguments: Sequence[Any]) -> list[Any]:
         return self.inner.map(task, arguments)
 
-    def __enter__(self) -> "_Watched":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.peak_mb = max(self.inner.map(_peak_mb, range(8 * (os.cpu_count() or 1))))
+    def close(self) -> None:
+        self.peak_mb = max(self.inner.map(_peak_mb, range(8 * cores())))
         self.inner.close()
 
 

@@ -39,9 +39,7 @@ def kept(wide: WideInstance, users: np.ndarray) -> WideInstance:
     devices, rows = wide.devices, ("reach", "up_snr_hz", "down_snr_hz", "fixed_s")
     per_user = {name: getattr(devices, name)[users] for name in (*USER_FIELDS, "error", "cycles", "allowed", "fixed_s")}
     per_user |= {name: np.zeros((users.size, 0)) for name in ("up_snr_hz", "down_snr_hz")}
-    return WideInstance.build(
-        **{**vars(wide), **{name: getattr(wide, name)[users] for name in rows}, "devices": devices.replace(**per_user)}
-    )
+    return wide.replace(devices=devices.replace(**per_user), **{name: getattr(wide, name)[users] for name in rows})
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -137,7 +135,7 @@ def test_more_users_cost_more_and_more_room_costs_less(seed):
     """The optimum grows with users and falls with capacity, so bounds of the one stay below plans of the other."""
     wide = wide_draw(seed, users=150, servers=8, family="tight_battery")
     fewer = kept(wide, np.arange(0, 150, 2))
-    roomy = WideInstance.build(**{**vars(wide), "server_hz": 2 * wide.server_hz})
+    roomy = wide.replace(server_hz=2 * wide.server_hz)
     many, few, free = (plan_wide(one, executor=Serial(), size=4) for one in (wide, fewer, roomy))
     assert few.bound <= few.objective < many.bound
     assert free.bound <= free.objective < many.bound
@@ -150,7 +148,7 @@ def test_nobody_no_servers_and_nobody_in_reach():
     alone = local_options(wide.devices).cost.sum()
     for nothing_there in (
         wide_draw(1, users=20, servers=0),
-        WideInstance.build(**{**vars(wide), "reach": np.full(wide.reach.shape, NOWHERE)}),
+        wide.replace(reach=np.full(wide.reach.shape, NOWHERE)),
     ):
         found = plan_wide(nothing_there, executor=Serial(), size=2)
         assert (found.node == 0).all()
@@ -177,10 +175,9 @@ def test_a_user_that_nothing_can_serve_makes_it_infeasible_and_refusing_helps():
     wide = wide_draw(2, users=30, servers=6)
     deadline_s = np.array(wide.devices.deadline_s)
     deadline_s[3] = 0.01
-    hard = WideInstance.build(**{**vars(wide), "devices": wide.devices.replace(deadline_s=deadline_s)})
+    hard = wide.replace(devices=wide.devices.replace(deadline_s=deadline_s))
     assert plan_wide(hard, executor=Serial(), size=3).status is Status.INFEASIBLE
-    devices = hard.devices.replace(refusal_cost=np.full(30, 3.0))
-    offered = WideInstance.build(**{**vars(hard), "devices": devices})
+    offered = hard.replace(devices=hard.devices.replace(refusal_cost=np.full(30, 3.0)))
     found = plan_wide(offered, executor=Serial(), size=3)
     assert found.node[3] == -1
     assert check_wide(offered, found).holds

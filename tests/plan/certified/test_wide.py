@@ -22,10 +22,6 @@ SMALL = wide_draw(5, users=40, servers=6, reach=3)
 PLAN = plan_wide(SMALL, executor=Serial(), size=3)
 
 
-def rebuilt(**changes) -> WideInstance:
-    return WideInstance.build(**{**vars(SMALL), **changes})
-
-
 def changed(user: int, **values):
     columns = {name: np.array(getattr(PLAN, name)) for name in values}
     for name, value in values.items():
@@ -51,7 +47,7 @@ def changed(user: int, **values):
 )
 def test_a_wrong_field_is_named(field, change, message):
     with pytest.raises(InputError, match=message) as caught:
-        rebuilt(**{field: change})
+        SMALL.replace(**{field: change})
     assert caught.value.param == field
 
 
@@ -66,7 +62,7 @@ def test_a_missing_field_is_named_and_what_may_be_missing_has_a_default():
 
 def test_the_dense_form_has_the_reached_pairs_and_no_other():
     fixed_s = np.full(SMALL.reach.shape, 0.25)
-    wide = rebuilt(fixed_s=fixed_s)
+    wide = SMALL.replace(fixed_s=fixed_s)
     dense = wide.dense()
     for user in range(wide.users):
         within = set(wide.reach[user].tolist()) - {NOWHERE}
@@ -114,12 +110,9 @@ def test_the_checker_shares_no_code_with_the_planner():
 @pytest.mark.parametrize("seed", range(4))
 def test_both_checkers_compute_the_same(seed, family):
     wide = wide_draw(seed, users=30, servers=4, reach=3, family=family)
-    wide = WideInstance.build(
-        **{
-            **vars(wide),
-            "devices": wide.devices.replace(refusal_cost=np.full(30, 2.0)),
-            "fixed_s": np.random.default_rng(seed).uniform(0, 0.1, wide.reach.shape),
-        }
+    wide = wide.replace(
+        devices=wide.devices.replace(refusal_cost=np.full(30, 2.0)),
+        fixed_s=np.random.default_rng(seed).uniform(0, 0.1, wide.reach.shape),
     )
     found = plan_wide(wide, executor=Serial(), size=2)
     mine, dense = check_wide(wide, found), check(wide.dense(), found)
@@ -160,10 +153,10 @@ def test_a_server_out_of_reach_a_missing_model_and_an_empty_battery_are_found():
     user = SERVED_USER
     far = next(server for server in range(6) if server not in SMALL.reach[user])
     assert check_wide(SMALL, changed(user, node=far + 1)).wrong
-    lacking = rebuilt(allowed=np.zeros(SMALL.allowed.shape, dtype=bool))
+    lacking = SMALL.replace(allowed=np.zeros(SMALL.allowed.shape, dtype=bool))
     assert user in check_wide(lacking, PLAN).wrong["user has a step count that is not allowed there"]
     scale = SMALL.devices.energy_scale_j
-    hungry = rebuilt(devices=SMALL.devices.replace(energy_j=np.full(40, 1e-3), energy_scale_j=scale))
+    hungry = SMALL.replace(devices=SMALL.devices.replace(energy_j=np.full(40, 1e-3), energy_scale_j=scale))
     assert user in check_wide(hungry, PLAN).wrong["user spends more than its energy"]
 
 

@@ -82,6 +82,10 @@ class WideInstance:
         """Return the whole problem as one dense instance; for sizes that fit."""
         return self.part(np.arange(self.users), np.arange(self.servers))
 
+    def replace(self, **changes) -> "WideInstance":
+        """Return a checked copy with some fields replaced."""
+        return WideInstance.build(**{**vars(self), **changes})
+
     @staticmethod
     def build(**given) -> "WideInstance":
         """Return a checked WideInstance; `fixed_s` is 0 and everything `allowed` where they are missing.
