@@ -15,7 +15,7 @@ from edgegen.plan.certified.exact import Assignment, start_from
 from edgegen.plan.certified.exchange import Market, Progress, raise_prices
 from edgegen.plan.certified.executors import AbstractExecutor, Processes
 from edgegen.plan.certified.instance import LOCAL, Instance
-from edgegen.plan.certified.planner import CertifiedPlan, nothing, with_certificate, without_servers
+from edgegen.plan.certified.planner import CertifiedPlan, nothing, plan, with_certificate
 from edgegen.plan.certified.regions import Regions, cuts, region_tables
 from edgegen.plan.certified.search import UNPLACED, UNPLACED_COST, blank_placing, improve
 from edgegen.plan.certified.tables import Local, local_options
@@ -66,10 +66,10 @@ def plan_wide(
     if size < 1:
         raise InputError(f"size must be at least 1 server in a region, got {size}", param="size")
     tell = progress or (lambda line: None)
+    if not (wide.reach >= 0).any():
+        return dataclasses.replace(plan(wide.devices), price=np.zeros((wide.servers, 3)))
     local = device_options(wide)
     market = Market(wide, local.cost)
-    if not (wide.reach >= 0).any():
-        return dataclasses.replace(without_servers(wide.devices, local), price=np.zeros((wide.servers, 3)))
     if np.isinf(np.where((wide.reach >= 0).any(axis=1), 0.0, local.cost)).any():
         return nothing(wide.devices, np.inf, market.price, 0)
     with executor or Processes() as workers:

@@ -71,7 +71,7 @@ def plan(
     local = local_options(instance)
     table = tables(instance, local)
     if instance.users == 0 or instance.servers == 0:
-        return without_servers(instance, local)
+        return _without_servers(instance, local)
     start = first_prices(table) if price is None else _checked(price, instance)
     usable = np.ones((instance.users, instance.servers + 1), dtype=bool)
     work = blank_work(instance.users, instance.servers)
@@ -155,8 +155,7 @@ def columns(instance: Instance, local: Local, best: Assignment) -> dict[str, np.
     }
 
 
-def without_servers(instance: Instance, local: Local) -> CertifiedPlan:
-    """Return the plan in which everybody stays alone."""
+def _without_servers(instance: Instance, local: Local) -> CertifiedPlan:
     price = np.zeros((instance.servers, 3))
     if np.isinf(local.cost).any():
         return nothing(instance, np.inf, price, 0)
