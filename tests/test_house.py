@@ -132,8 +132,8 @@ DISTRIBUTIONS = {"PIL": "pillow"}
 NEEDED_UNSEEN = {"httptools": "uvicorn is told to read HTTP with it", "onnxscript": "torch's exporter imports it"}
 # Imported though not declared, and who brings them.
 BROUGHT_ALONG = {"starlette": "fastapi", "jaxlib": "jax", "click": "typer", "pydantic-core": "pydantic"}
-TRAIN_ROOMS = ("train",)
-CLUSTER_MODULES = ("src/edgegen/plan/certified/on_ray.py",)
+# Extras beyond the default install, and the part of the package that may import them.
+EXTRAS = {"train": ("train",), "cluster": ("plan", "certified", "on_ray.py")}
 
 
 def declared(requirements: list[str]) -> set[str]:
@@ -152,13 +152,12 @@ def third_party_imports(path: Path) -> set[str]:
 
 
 def test_every_import_is_declared_where_it_is_used():
-    default = declared(PYPROJECT["project"]["dependencies"])
-    train = default | declared(PYPROJECT["project"]["optional-dependencies"]["train"])
+    default, optional = PYPROJECT["project"]["dependencies"], PYPROJECT["project"]["optional-dependencies"]
     undeclared = {}
     for path in MODULES:
-        allowed = train if path.relative_to(PACKAGE).parts[0] in TRAIN_ROOMS else default
-        if relative(path) in CLUSTER_MODULES:
-            allowed = default | declared(PYPROJECT["project"]["optional-dependencies"]["cluster"])
+        parts = path.relative_to(PACKAGE).parts
+        extras = [optional[extra] for extra, place in EXTRAS.items() if parts[: len(place)] == place]
+        allowed = set().union(*map(declared, [default, *extras]))
         if missing := third_party_imports(path) - allowed - BROUGHT_ALONG.keys():
             undeclared[relative(path)] = sorted(missing)
     assert undeclared == {}
@@ -167,7 +166,7 @@ def test_every_import_is_declared_where_it_is_used():
 def test_every_declared_dependency_is_used():
     project = PYPROJECT["project"]
     extras = project["optional-dependencies"]
-    wanted = declared([*project["dependencies"], *extras["train"], *extras["cluster"]])
+    wanted = set().union(declared(project["dependencies"]), *(declared(extras[extra]) for extra in EXTRAS))
     used = set().union(*map(third_party_imports, MODULES))
     assert sorted(wanted - used - NEEDED_UNSEEN.keys()) == []
 
