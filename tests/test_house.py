@@ -133,7 +133,11 @@ NEEDED_UNSEEN = {"httptools": "uvicorn is told to read HTTP with it", "onnxscrip
 # Imported though not declared, and who brings them.
 BROUGHT_ALONG = {"starlette": "fastapi", "jaxlib": "jax", "click": "typer", "pydantic-core": "pydantic"}
 # Extras beyond the default install, and the part of the package that may import them.
-EXTRAS = {"train": ("train",), "oracles": ("plan", "certified", "oracles")}
+EXTRAS = {
+    "train": ("train",),
+    "oracles": ("plan", "certified", "oracles"),
+    "cluster": ("plan", "certified", "on_ray.py"),
+}
 
 
 def declared(requirements: list[str]) -> set[str]:

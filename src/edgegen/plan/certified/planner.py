@@ -121,16 +121,21 @@ def _hopeless(table: Tables) -> float:
 def _result(instance: Instance, local: Local, tree: Tree, price: np.ndarray) -> CertifiedPlan:
     if tree.best is None:
         return nothing(instance, tree.bound, price, tree.branches)
-    objective = tree.best.cost
-    bound = min(tree.bound, objective) - rounding(tree.bound) - LEAST_TIME_PRICE * _time_in_scales(instance)
-    done = objective - bound <= OPTIMAL_GAP * abs(objective)
-    status = Status.OPTIMAL if done else Status.FEASIBLE
+    return with_certificate(instance, local, tree.best, tree.bound, tree.branches, price)
+
+
+def with_certificate(
+    instance: Instance, local: Local, best: Assignment, bound: float, branches: int, price: np.ndarray
+) -> CertifiedPlan:
+    """Return the plan of an assignment with the bound that can be stated: lowered by what rounding may have added."""
+    bound = min(bound, best.cost) - rounding(bound) - LEAST_TIME_PRICE * _time_in_scales(instance)
+    done = best.cost - bound <= OPTIMAL_GAP * abs(best.cost)
     return CertifiedPlan(
-        **columns(instance, local, tree.best),
-        objective=objective,
+        **columns(instance, local, best),
+        objective=best.cost,
         bound=bound,
-        status=status,
-        branches=tree.branches,
+        status=Status.OPTIMAL if done else Status.FEASIBLE,
+        branches=branches,
         price=price,
     )
 

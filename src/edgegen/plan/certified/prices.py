@@ -121,7 +121,7 @@ def _in_time(row, base, cycles, root, price, most, best, at, radio, capped, slow
     return at, start
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def evaluate(tables, price, usable, work):
     """Fill `work` with the response of every user on every usable server; return the bound."""
     users, servers = tables.pair.shape[0], tables.pair.shape[1]
@@ -204,7 +204,7 @@ def _add_outer(curvature, weight, price, share, one, other):
             curvature[3 * one + k, 3 * other + i] += weight * paid
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def ascend(tables, price, usable, work, heats, turns, target):
     """Raise the bound from `price` in place; return (best bound, its prices, evaluations). Stops above `target`."""
     servers = price.shape[0]

@@ -51,7 +51,7 @@ def blank_placing(users: int, servers: int) -> Placing:
     )
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def total_cost(placing):
     """Return the cost of the assignment; unplaced users cost `UNPLACED_COST` each."""
     total = placing.value.sum()
@@ -63,7 +63,7 @@ def total_cost(placing):
     return total
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def refresh(tables, placing, usable, m):
     """Compute every user's response at the present prices of server m."""
     empty = True
@@ -160,7 +160,7 @@ def attempt(tables, placing, usable, movers, targets, least):
     return saved
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def place(tables, price, usable, placing):
     """Start: everybody goes where it costs least at the given prices; who does not fit stays alone or unplaced."""
     users, servers = tables.pair.shape[0], tables.pair.shape[1]
@@ -340,7 +340,7 @@ def _chain_all(tables, placing, usable, failed, effort):
     return moved
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def improve(tables, placing, usable, effort):
     """Move users while that pays, until nothing promising is left (True) or `effort` sets were solved (False)."""
     users, servers = tables.pair.shape[0], tables.pair.shape[1]

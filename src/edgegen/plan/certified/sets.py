@@ -160,7 +160,7 @@ def wishes(tables, m, members, steps, price, want, gain):
     return bound
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def solve_set(tables, m, members, steps, price, shares, tries):
     """Return (cost, lower bound) of the best steps and shares found for a set; steps, price and shares are set.
 

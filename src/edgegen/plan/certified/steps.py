@@ -17,7 +17,7 @@ MOST_CHOICES = 20_000
 _SURE = 1e-9
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _table(tables, m, members, price):
     """Return the cost of every user at every step count, float[K, S]."""
     out = np.full((members.shape[0], tables.base.shape[2]), INFINITE)
@@ -30,7 +30,7 @@ def _table(tables, m, members, price):
     return out
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _enumerate(tables, m, members, table, paid, price, best, steps, shares, most):
     """Try all choices of steps below `best`; return (best value, smallest bound left, choices solved)."""
     count, size = table.shape
