@@ -103,11 +103,9 @@ def test_ddim_matches_its_closed_form_on_a_gaussian(changes, grid):
 def second_order(grid, start, predict):
     """DPM-Solver++ 2M on any grid, written down once more: the first and the last step are of first order."""
     latents, last, last_time = start.astype(float), None, None
-    for at, now in enumerate(grid):
-        clean, noise = (part.astype(float) for part in split(latents, predict(latents, now), now))
-        if at + 1 == len(grid):
-            return clean
-        alpha, then = ALPHAS[now], ALPHAS[grid[at + 1]]
+    for now, following in itertools.pairwise(grid):
+        clean = split(latents, predict(latents, now), now)[0].astype(float)
+        alpha, then = ALPHAS[now], ALPHAS[following]
         time, next_time = (0.5 * np.log(value / (1 - value)) for value in (alpha, then))
         width = next_time - time
         slope = np.zeros_like(clean) if last is None else (clean - last) / (time - last_time)
@@ -116,6 +114,7 @@ def second_order(grid, start, predict):
             - np.sqrt(then) * np.expm1(-width) * (clean + slope * width / 2)
         )  # fmt: skip
         last, last_time = clean, time
+    return split(latents, predict(latents, grid[-1]), grid[-1])[0]
 
 
 @pytest.mark.parametrize(

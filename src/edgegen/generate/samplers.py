@@ -63,6 +63,9 @@ class Leg(NamedTuple):
     before: int | None = None  # timestep of the last step before it; None where there was none
 
 
+WHOLE = Leg()
+
+
 @dataclass(frozen=True)
 class SamplerState:
     """Where one request is: its sampler, its steps, how many are done, and the last clean guess if it is needed."""
@@ -71,7 +74,7 @@ class SamplerState:
     steps: int
     done: int = 0
     previous: np.ndarray | None = None  # float32[C, H, W], DPM-Solver++ only
-    leg: Leg = Leg()
+    leg: Leg = WHOLE
 
     @staticmethod
     def start(sampler: str, steps: int) -> SamplerState:
