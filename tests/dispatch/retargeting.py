@@ -6,7 +6,8 @@ from collections.abc import Callable
 from edgegen.dispatch.dispatcher import Dispatcher
 from edgegen.dispatch.messages import Abandoned, Event, Progressed, Retarget, Start
 
-Wanted = Callable[[str, int], int | None]  # id and steps done -> steps in all, or no change
+Wanted = Callable[[str, int], int | None]  # id and steps done (or GONE) -> steps in all, or no change
+GONE = -1  # whoever asked went away
 QUALITY = 0.625
 
 
@@ -33,11 +34,15 @@ class Retargeting:
         """Do as the dispatcher does, and then change what the test wants changed."""
         self._reported = event.steps if isinstance(event, Progressed) else None
         commands = self._inner.react(event, now_s)
-        self.starts |= {command.id: command for command in commands if isinstance(command, Start)}
+        begun = {command.id: command for command in commands if isinstance(command, Start)}
+        self.starts |= begun
+        moments = dict.fromkeys(begun, 0)
         if isinstance(event, Progressed | Abandoned) and event.id in self.starts:
-            steps = self._wanted(event.id, event.step if isinstance(event, Progressed) else -1)
+            moments[event.id] = event.step if isinstance(event, Progressed) else GONE
+        for request_id, done in moments.items():
+            steps = self._wanted(request_id, done)
             if steps is not None:
-                commands.append(self._change(event.id, steps))
+                commands.append(self._change(request_id, steps))
         return commands
 
     def _change(self, request_id: str, steps: int) -> Retarget:

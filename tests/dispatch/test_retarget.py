@@ -6,7 +6,7 @@ import json
 import pytest
 
 from dispatch.fleets import FLEET, dispatcher, request
-from dispatch.retargeting import QUALITY, Retargeting, change
+from dispatch.retargeting import GONE, QUALITY, Retargeting, change
 from edgegen.core.errors import InputError
 from edgegen.dispatch import replay
 from edgegen.dispatch.catalog import Catalog
@@ -35,6 +35,10 @@ def at(step, steps, identifier="r0"):
     return lambda other, done: steps if (other, done) == (identifier, step) else None
 
 
+def never(identifier, done):
+    """Want no change."""
+
+
 def lonely(steps=16, **parts):
     return [request(0, at_s=1.0, nodes=("cloud",), steps=steps, **parts)]
 
@@ -42,6 +46,7 @@ def lonely(steps=16, **parts):
 @pytest.mark.parametrize(
     ("first", "done", "wanted", "made"),
     [
+        (16, 0, 4, 4),
         (16, 1, 4, 4),
         (16, 4, 8, 8),
         (4, 2, 16, 16),
@@ -53,7 +58,7 @@ def lonely(steps=16, **parts):
     ],
 )
 def test_a_change_takes_effect_unless_it_is_too_late(simulate, first, done, wanted, made):
-    (plain,), (outcome,) = simulate(at(0, 0), lonely(first)), simulate(at(done, wanted), lonely(first))
+    (plain,), (outcome,) = simulate(never, lonely(first)), simulate(at(done, wanted), lonely(first))
     step_s = plain.start.step_s
     assert outcome.start.steps == made
     assert outcome.actual.generate_s == pytest.approx(plain.start.fixed_s + made * step_s)
@@ -64,7 +69,7 @@ def test_a_change_takes_effect_unless_it_is_too_late(simulate, first, done, want
 
 def test_whoever_waits_behind_gains_what_a_change_saves(simulate):
     asked = [request(number, at_s=1.0, nodes=("cloud",), steps=16) for number in range(4)]
-    plain, changed = simulate(at(0, 0), asked), simulate(at(2, 8), asked)
+    plain, changed = simulate(never, asked), simulate(at(2, 8), asked)
     step_s = plain[0].start.step_s
     for before, after in zip(plain[1:], changed[1:], strict=True):
         assert before.ended_s - after.ended_s == pytest.approx(8 * step_s)
@@ -72,7 +77,7 @@ def test_whoever_waits_behind_gains_what_a_change_saves(simulate):
 
 def test_a_change_of_what_is_gone_changes_nothing(simulate):
     asked = lonely() + [request(1, at_s=1.0, nodes=("cloud",), steps=16)]
-    outcomes = simulate(at(-1, 4), asked, events=[(1.1, Abandoned("r0"))])  # the order crosses the cancellation
+    outcomes = simulate(at(GONE, 4), asked, events=[(1.1, Abandoned("r0"))])  # the order crosses the cancellation
     assert [outcome.status for outcome in outcomes] == ["cancelled", "finished"]
     assert outcomes[1].start.steps == 16
 
