@@ -20,6 +20,7 @@ from edgegen.dispatch.messages import (
     NodeLost,
     Progressed,
     Reject,
+    Retarget,
     Split,
     Start,
     Tick,
@@ -86,6 +87,7 @@ def test_events_survive_json(message):
     "message",
     [
         Start("a", "edge", "large", 4, 7, 1, 1.0, 1.0, 0.5, 0.9, Split(0.1), "because", 0.1, 0.2),
+        Retarget("a", "edge", 8, 0.75, Split(0.1, queue_s=0.2), "two others wait."),
         Reject("a", "infeasible", "too fast", offer={"node": "edge"}),
         Load("edge", "large"),
     ],

@@ -115,6 +115,68 @@ def test_a_cancelled_request_stops_and_the_others_go_on():
     assert (pictures["keep"] == alone(keep)).all()
 
 
+changes = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 12), st.integers(1, 20)), max_size=4)
+
+
+def with_changes(requests, changes, max_batch):
+    """Run requests together; a change is (which, after how many passes, new steps). Returns pictures and last steps."""
+    engine, told, pictures, passes = Engine(Painter(), max_batch), {}, {}, 0
+    for request in requests:
+        engine.submit(request)
+    while len(engine):
+        for which, when, steps in changes:
+            if when == passes:
+                engine.retarget(f"{which}", steps)
+        for event in engine.step():
+            told[event.id] = (event.step, event.steps)
+            pictures |= {event.id: event.picture} if event.finished else {}
+        passes += 1
+    return pictures, told
+
+
+@given(st.lists(wishes, min_size=1, max_size=6), changes)
+def test_changed_requests_do_not_depend_on_their_company_either(drawn, changes):
+    wanted = [EngineRequest(f"{number}", *wish) for number, wish in enumerate(drawn)]
+    pictures, told = with_changes(wanted, changes, max_batch=len(wanted))
+    for request in wanted:
+        own = [change for change in changes if f"{change[0]}" == request.id]
+        expected, expected_told = with_changes([request], own, max_batch=1)
+        assert (pictures[request.id] == expected[request.id]).all()
+        assert told[request.id] == expected_told[request.id]
+        assert told[request.id][0] == told[request.id][1]
+
+
+def test_a_change_is_told_with_the_next_step_and_takes_as_many_steps_as_it_says():
+    engine = Engine(Painter())
+    engine.submit(EngineRequest("fewer", "red", 6))
+    engine.submit(EngineRequest("more", "red", 3))
+    engine.step()
+    assert engine.retarget("fewer", 4)
+    assert engine.retarget("more", 5)
+    _, events = finish(engine)
+    assert [(e.step, e.steps) for e in events if e.id == "fewer"] == [(2, 4), (3, 4), (4, 4)]
+    assert [(e.step, e.steps) for e in events if e.id == "more"] == [(2, 5), (3, 5), (4, 5), (5, 5)]
+
+
+def test_a_change_that_comes_too_late_changes_nothing():
+    request = EngineRequest("x", "red", 4, seed=3)
+    engine = Engine(Painter())
+    engine.submit(request)
+    for done in range(1, 4):
+        engine.step()
+        assert not engine.retarget("x", done)
+        assert engine.retarget("x", 4), "the same number is no change, and it is in time"
+    (event,) = engine.step()
+    assert (event.picture == alone(request)).all()
+    assert not engine.retarget("x", 8), "it is finished"
+    assert not engine.retarget("y", 8), "it was never there"
+    engine.submit(request)
+    assert engine.cancel("x")
+    assert not engine.retarget("x", 8), "it was cancelled"
+    with pytest.raises(InputError, match="steps must be from 1 to 100, got 101"):
+        engine.retarget("x", 101)
+
+
 def test_a_seed_decides_the_picture():
     one, again, other = (alone(EngineRequest("x", "red", 3, seed=seed)) for seed in (7, 7, 8))
     assert (one == again).all()

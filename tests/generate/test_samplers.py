@@ -1,10 +1,13 @@
 """Samplers against theory (a Gaussian, whose best denoiser is known) and against diffusers."""
 
+import dataclasses
 import itertools
 import json
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edgegen.core.errors import InputError, UnknownNameError
 from edgegen.generate.samplers import ALPHAS, MAX_STEPS, SAMPLERS, SamplerState, advance, split, timesteps
@@ -19,13 +22,26 @@ def gaussian_v(latents, timestep, mean, spread):
     return ((signal * latents - clean) / noise).astype(np.float32)
 
 
-def run(sampler, steps, start, predict):
+def run(sampler, steps, start, predict, changes=None):
+    """Run to the end; `changes` are new numbers of steps by how many are done then."""
     states = [SamplerState.start(sampler, steps)] * len(start)
     latents = start
     while not states[0].finished:
+        wanted = (changes or {}).get(states[0].done)
+        states = [state.retarget(wanted) for state in states] if wanted else states
         guess = predict(latents, states[0].timestep)
         latents, _, states = advance(latents, guess, states)
     return latents
+
+
+def path(state):
+    """All timesteps that a state still has before it."""
+    return [state.timestep_in(ahead) for ahead in range(state.steps - state.done)]
+
+
+def after(steps, done, sampler="ddim"):
+    """A state that has done so many steps, without the arithmetic."""
+    return dataclasses.replace(SamplerState.start(sampler, steps), done=done)
 
 
 def test_the_schedule_is_the_squared_cosine_with_a_sixteenth_of_its_signal_to_noise():
@@ -60,19 +76,119 @@ def test_twice_the_steps_divide_the_error_as_the_order_of_the_sampler_says(sampl
     assert gaussian_error(sampler, 100) < 1.25 * gaussian_error(sampler, 50) / 2**order
 
 
-def test_ddim_matches_its_closed_form_on_a_gaussian():
+@pytest.mark.parametrize(
+    ("changes", "grid"),
+    [
+        ({}, timesteps(7)),
+        # two sevenths are done, and 714 timesteps are left for three steps, or for four of which two are changed again
+        ({2: 5}, [999, 856, 713, 475, 237]),
+        ({2: 6, 4: 9}, [999, 856, 713, 535, 356, 285, 213, 142, 70]),
+    ],
+)
+def test_ddim_matches_its_closed_form_on_a_gaussian(changes, grid):
     """A step maps (x - signal mean) to a multiple of itself; the product of the multiples is known."""
     mean, spread, steps = -0.8, 0.5, 7
     start = np.random.default_rng(2).standard_normal((1, 2, 4, 4), np.float32)
-    grid = [*timesteps(steps), None]
+    grid = [*grid, None]
     deviation = start.astype(float) - np.sqrt(ALPHAS[grid[0]]) * mean
     for now, then in itertools.pairwise(grid):
         a, b = ALPHAS[now], 1.0 if then is None else ALPHAS[then]
         to_clean = np.sqrt(a) * spread**2 / (a * spread**2 + 1 - a)
         to_noise = (1 - np.sqrt(a) * to_clean) / np.sqrt(1 - a)
         deviation = (np.sqrt(b) * to_clean + np.sqrt(1 - b) * to_noise) * deviation
-    found = run("ddim", steps, start, lambda x, t: gaussian_v(x, t, mean, spread))
+    found = run("ddim", steps, start, lambda x, t: gaussian_v(x, t, mean, spread), changes)
     np.testing.assert_allclose(found, mean + deviation, atol=1e-4)
+
+
+def second_order(grid, start, predict):
+    """DPM-Solver++ 2M on any grid, written down once more: the first and the last step are of first order."""
+    latents, last, last_time = start.astype(float), None, None
+    for now, following in itertools.pairwise(grid):
+        clean = split(latents, predict(latents, now), now)[0].astype(float)
+        alpha, then = ALPHAS[now], ALPHAS[following]
+        time, next_time = (0.5 * np.log(value / (1 - value)) for value in (alpha, then))
+        width = next_time - time
+        slope = np.zeros_like(clean) if last is None else (clean - last) / (time - last_time)
+        latents = (
+            np.sqrt((1 - then) / (1 - alpha)) * latents
+            - np.sqrt(then) * np.expm1(-width) * (clean + slope * width / 2)
+        )  # fmt: skip
+        last, last_time = clean, time
+    return split(latents, predict(latents, grid[-1]), grid[-1])[0]
+
+
+@pytest.mark.parametrize(
+    ("steps", "changes"), [(8, {}), (16, {4: 8}), (8, {3: 20}), (16, {5: 12, 8: 30}), (12, {1: 4}), (20, {6: 9, 7: 14})]
+)
+def test_the_second_order_sampler_goes_on_from_where_it_really_was(steps, changes):
+    """A slope over the wrong distance would differ in the first decimal."""
+    start = np.random.default_rng(3).standard_normal((2, 2, 4, 4), np.float32)
+    state, grid = SamplerState.start("dpmpp", steps), []
+    while not state.finished:
+        state = state.retarget(changes.get(state.done, state.steps))
+        grid.append(state.timestep)
+        state = dataclasses.replace(state, done=state.done + 1)
+    assert len(grid) == [steps, *changes.values()][-1]
+    found = run("dpmpp", steps, start, lambda x, t: gaussian_v(x, t, 1.5, 0.4), changes)
+    expected = second_order(grid, start, lambda x, t: gaussian_v(x, t, 1.5, 0.4))
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(("sampler", "order"), [("ddim", 1), ("dpmpp", 2)])
+def test_the_order_of_a_sampler_survives_changes(sampler, order):
+    def error(scale):
+        start = np.random.default_rng(1).standard_normal((2, 4, 8, 8), np.float32)
+        changes = {10 * scale: 50 * scale}
+        found = run(sampler, 30 * scale, start, lambda x, t: gaussian_v(x, t, 1.5, 0.4), changes)
+        return np.abs(found - 1.5 - 0.4 * start).max()
+
+    assert error(2) < 1.25 * error(1) / 2**order
+
+
+steps_now = st.integers(1, MAX_STEPS)
+
+
+@given(steps_now, st.lists(st.tuples(st.integers(1, 30), steps_now), max_size=4))
+def test_a_changed_path_starts_where_the_latent_is_falls_strictly_and_has_the_steps_that_were_asked_for(first, changes):
+    state = SamplerState.start("ddim", first)
+    for more, wanted in changes:
+        state = dataclasses.replace(state, done=min(state.done + more, state.steps))
+        if wanted not in state.reach:
+            with pytest.raises(InputError, match="steps must be from"):
+                state.retarget(wanted)
+            continue
+        changed = state.retarget(wanted)
+        ahead = path(changed)
+        assert len(ahead) == wanted - state.done
+        assert ahead[0] == state.timestep
+        assert changed.timestep_in(-1) == state.timestep_in(-1) > ahead[0]
+        assert (np.diff(ahead) < 0).all()
+        assert ahead[-1] >= 0 > changed.timestep_in(len(ahead))
+        gaps = -np.diff([*ahead, -1])
+        assert max(gaps) - min(gaps) <= 2  # even but for rounding at both ends
+        state = changed
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_change_before_the_first_step_is_a_fresh_start_and_no_change_is_none(sampler):
+    for first, wanted in [(16, 8), (8, 100), (1, 7)]:
+        assert SamplerState.start(sampler, first).retarget(wanted) == SamplerState.start(sampler, wanted)
+    for done in range(16):
+        state = after(16, done, sampler)
+        assert state.retarget(16) is state
+    start = np.random.default_rng(0).standard_normal((1, 2, 4, 4), np.float32)
+    plain, same = (run(sampler, 9, start, lambda x, t: gaussian_v(x, t, 0.3, 0.6), at) for at in ({}, {4: 9, 7: 9}))
+    assert (plain == same).all()
+
+
+def test_a_change_to_what_is_done_or_cannot_be_is_refused():
+    for state, wanted in [(after(16, 4), 4), (after(16, 4), 3), (after(16, 0), 0), (after(16, 4), MAX_STEPS + 1)]:
+        with pytest.raises(InputError, match=f"steps must be from {state.done + 1} to {MAX_STEPS} .*got {wanted}"):
+            state.retarget(wanted)
+    with pytest.raises(InputError, match="after 16 of 16"):
+        after(16, 16).retarget(20)
+    # The last of 16 steps begins at timestep 61 with 62 timesteps left, so it can be divided into 62 steps at most.
+    assert after(16, 15).reach == range(16, 78)
 
 
 @pytest.mark.parametrize(("steps", "ratio"), [(10, 1.0), (50, 0.6)])
@@ -83,13 +199,14 @@ def test_the_second_order_sampler_is_closer(steps, ratio):
 def test_rows_with_different_schedules_do_not_touch_each_other():
     rng = np.random.default_rng(4)
     latents, guess = rng.standard_normal((2, 3, 2, 4, 4), np.float32)
-    states = [SamplerState.start("ddim", 4), SamplerState.start("dpmpp", 9), SamplerState("dpmpp", 5, 2, latents[0])]
-    together, clean, after = advance(latents, guess, states)
+    changed = SamplerState("dpmpp", 5, 2, latents[0]).retarget(9)
+    states = [SamplerState.start("ddim", 4), SamplerState.start("dpmpp", 9), changed]
+    together, clean, later = advance(latents, guess, states)
     for row, state in enumerate(states):
-        alone, alone_clean, alone_after = advance(latents[row : row + 1], guess[row : row + 1], [state])
+        alone, alone_clean, alone_later = advance(latents[row : row + 1], guess[row : row + 1], [state])
         assert (together[row] == alone[0]).all()
         assert (clean[row] == alone_clean[0]).all()
-        assert after[row].done == alone_after[0].done == state.done + 1
+        assert later[row].done == alone_later[0].done == state.done + 1
 
 
 def test_a_state_survives_json():
@@ -98,6 +215,9 @@ def test_a_state_survives_json():
     assert (back.sampler, back.steps, back.done) == ("dpmpp", 6, 3)
     assert (back.previous == state.previous).all()
     assert SamplerState.from_dict(SamplerState.start("ddim", 2).to_dict()) == SamplerState("ddim", 2)
+    changed = after(16, 4).retarget(9)
+    assert SamplerState.from_dict(json.loads(json.dumps(changed.to_dict()))) == changed
+    assert path(changed) == path(SamplerState.from_dict(changed.to_dict()))
 
 
 def test_split_inverts_the_definition_of_v():

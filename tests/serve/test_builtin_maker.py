@@ -1,5 +1,6 @@
 """Real denoising inside of a worker: the engine behind the worker's own interface."""
 
+import base64
 import io
 import time
 
@@ -8,6 +9,7 @@ import pytest
 from PIL import Image
 
 from edgegen.core.errors import EdgegenError
+from edgegen.generate.engine import Engine, EngineRequest
 from edgegen.serve.workers import checks
 from edgegen.serve.workers.builtin_maker import BuiltinMaker
 from edgegen.serve.workers.desk import Desk
@@ -72,6 +74,60 @@ def test_what_is_there_so_far_can_be_seen_and_dropped(maker):
     maker.drop(token)
     with pytest.raises(EdgegenError, match="no request"):
         maker.picture(token)
+
+
+@pytest.mark.parametrize("wanted", [3, 4, 9])
+def test_a_change_of_steps_is_the_engine_s(maker, wanted):
+    maker.load("mine")
+    token = maker.begin(checks.job("one", model="mine", steps=6, seed=1))
+    for _ in range(2):
+        maker.step(token)
+    assert maker.retarget(token, wanted)
+    for _ in range(wanted - 2):
+        maker.step(token)
+    assert (picture(maker.picture(token)) == by_engine(6, {2: wanted})).all()
+
+
+def by_engine(steps: int, changes: dict[int, int]) -> np.ndarray:
+    engine = Engine(PlainBackend(), max_batch=1)
+    engine.submit(EngineRequest("x", "a red circle", steps, 1))
+    while True:
+        (event,) = engine.step()
+        if event.finished:
+            return event.picture
+        if event.step in changes:
+            engine.retarget("x", changes[event.step])
+
+
+def test_a_change_that_the_model_cannot_make_is_refused_and_does_no_harm(maker):
+    maker.load("mine")
+    token = maker.begin(checks.job("one", model="mine", steps=3, seed=1))
+    assert not maker.retarget(token, 101)
+    maker.step(token)
+    assert not maker.retarget(token, 1)
+    maker.step(token)
+    maker.step(token)
+    assert not maker.retarget(token, 8)
+    assert (picture(maker.picture(token)) == by_engine(3, {})).all()
+
+
+@pytest.mark.parametrize(("wanted", "made"), [(4, 4), (16, 16), (3, 8), (150, 8)])
+def test_a_desk_changes_a_picture_on_its_way(maker, wanted, made):
+    """Three steps are begun when the order comes; the model takes up to 100."""
+    sent: list[dict] = []
+    now = [0.0]
+    desk = Desk(maker, lambda line: sent.append(decode(line)), clock=lambda: now[0])
+    desk.start(checks.job("one", model="mine", steps=8, seed=1, pace=Pace(step_s=1.0)))
+    while (idle_s := desk.advance()) is not None:
+        if sent and sent[-1].get("step") == 2:
+            desk.retarget("one", wanted)
+        now[0] += idle_s
+    assert sent[-1]["generate_s"] == made
+    told = [(message["step"], message["steps"]) for message in sent if message["type"] == "progress"]
+    assert told[:2] == [(1, 8), (2, 8)]
+    assert told[2:] == [(step, made) for step in range(3, made + 1)]
+    png = base64.b64decode(sent[-1]["png_b64"])
+    assert (picture(png) == by_engine(8, {3: wanted} if made == wanted else {})).all()
 
 
 def test_models_come_and_go(maker):

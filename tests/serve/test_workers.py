@@ -11,7 +11,7 @@ from edgegen.core.errors import WorkerError
 from edgegen.serve.workers import checks, client
 from edgegen.serve.workers.client import ProcessWorker
 from edgegen.serve.workers.instant import InstantWorker
-from edgegen.serve.workers.messages import LineError, Pace, decode, encode
+from edgegen.serve.workers.messages import LineError, Pace, decode, decode_retarget, encode, encode_retarget
 from edgegen.serve.workers.protocol import JobError, WorkerGoneError
 
 WORKERS = {
@@ -84,6 +84,63 @@ async def test_a_paced_worker_lasts_as_long_as_the_machine_it_stands_for():
     assert 0.15 <= report.generate_s < 0.4
     assert report.compute_s < report.generate_s
     assert again.load_s < 0.05, "the model is in memory already"
+
+
+@pytest.mark.parametrize("make", WORKERS.values(), ids=WORKERS.keys())
+@pytest.mark.parametrize(("first", "wanted", "made"), [(10, 6, 6), (6, 12, 12), (10, 2, 10), (10, 3, 10), (3, 9, 3)])
+async def test_a_change_of_steps_keeps_the_pace_and_may_come_too_late(make, first, wanted, made):
+    """It is told when the second step is done and the third has begun: too late for two, three, or one of three."""
+    seen = []
+    async with checks.opened(make) as worker:
+
+        def notice(progress):
+            seen.append(progress)
+            if progress.step == 2:
+                asyncio.get_running_loop().call_later(0.01, worker.retarget, "one", wanted)
+
+        await worker.load("shapes-s", pad_s=0.0)
+        report = await worker.run(checks.job(steps=first, pace=Pace(step_s=0.03, fixed_s=0.02)), notice)
+    assert [progress.step for progress in seen] == list(range(1, made + 1))
+    assert [progress.steps for progress in seen][:2] == [first] * 2
+    assert seen[-1].steps == made
+    assert 0.02 + 0.03 * made - 1e-6 <= report.generate_s < 0.02 + 0.03 * (made + 1.5)
+
+
+@pytest.mark.parametrize("make", WORKERS.values(), ids=WORKERS.keys())
+async def test_a_change_reaches_a_job_that_has_hardly_begun(make):
+    async with checks.opened(make) as worker:
+
+        async def run(name, steps, wanted):
+            seen = []
+            job = checks.job(name, steps=steps, pace=Pace(load_s=0.05, step_s=0.04))
+            running = asyncio.create_task(worker.run(job, seen.append))
+            await asyncio.sleep(0.02)  # it loads its model, waits for the one that does, or is in its first step
+            worker.retarget(name, wanted)
+            await running
+            return [(progress.step, progress.steps) for progress in seen]
+
+        first, second = await asyncio.gather(run("first", 8, 3), run("second", 3, 5))
+    assert first == [(step, 3) for step in range(1, 4)]
+    assert second == [(step, 5) for step in range(1, 6)]
+
+
+async def test_a_change_of_what_was_cancelled_or_of_a_worker_that_is_gone_is_nothing():
+    async with checks.opened(WORKERS["process"]) as worker:
+        running = asyncio.create_task(worker.run(checks.job(steps=500, pace=Pace(step_s=0.01)), print))
+        await asyncio.sleep(0.05)
+        running.cancel()
+        await asyncio.wait([running])
+        worker.retarget("one", 300)
+        await worker.run(checks.job("two", steps=2), lambda progress: None)
+    worker.retarget("two", 4)
+
+
+def test_a_change_that_is_no_message_is_named():
+    assert decode_retarget(decode(encode_retarget("x", 8))) == ("x", 8)
+    for fields in ({}, {"id": 3, "steps": 8}, {"id": "x", "steps": "8"}, {"id": "x", "steps": True},
+                   {"id": "x", "steps": 0}, {"id": "x", "steps": 1001}, {"id": "x", "steps": 8.0}):  # fmt: skip
+        with pytest.raises(LineError, match="expected a retarget with an id and steps from 1 to 1000"):
+            decode_retarget(decode(encode("retarget", **fields)))
 
 
 async def test_work_waits_its_turn_with_one_slot_and_runs_side_by_side_with_two():

@@ -7,10 +7,11 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from edgegen.core.errors import InputError
 from edgegen.core.state import LOCAL
 from edgegen.dispatch.catalog import Catalog, NodeLoad, TaskRow
 from edgegen.dispatch.fleet import NodeSpec, Speed
-from edgegen.dispatch.messages import Split, Start
+from edgegen.dispatch.messages import Retarget, Split, Start
 
 WINDOW_S = 30.0  # utilisation looks back this far
 
@@ -20,16 +21,25 @@ class Run:
     """A started request."""
 
     row: TaskRow
-    start: Start
+    start: Start  # with the number of steps that it will end with, as far as is known
     started_s: float
     air_s: float = 0.0  # how long its picture takes the downlink
     step: int = 0
     since_s: float = 0.0  # when the last thing happened: it got its turn after its upload, or finished a step
+    asked: dict[int, Start] = dataclasses.field(default_factory=dict)  # whatever it was told to be, by steps
 
     @property
     def generated(self) -> bool:
         """Whether all steps are done; what is left is decoding and the way to the device."""
         return self.step >= self.start.steps
+
+    def hear(self, step: int, steps: int) -> None:
+        """A worker finished a step of so many: believe it, unless it may not yet have heard of the last change.
+
+        It cannot obey any more once it has done as many steps as were asked for, or all of its own.
+        """
+        if steps != self.start.steps and step >= min(steps, self.start.steps):
+            self.start = self.asked.get(steps) or dataclasses.replace(self.start, steps=steps)
 
     @property
     def ready_s(self) -> float:
@@ -172,12 +182,36 @@ class Books:
         book.runs[start.id] = run
         self._where[start.id] = start.node
 
-    def progress(self, request_id: str, step: int, now_s: float) -> bool:
-        """Note a finished step; return whether the node's compute became free for the next request."""
+    def retarget(self, request_id: str, command: Retarget) -> None:
+        """Book that a run is to finish with another number of steps.
+
+        **Raises** `InputError` when it is elsewhere, or has done as many.
+        """
+        run = self.node_of(request_id).runs[request_id]
+        start = run.start
+        if command.node != start.node:
+            raise InputError(f"{request_id} runs on {start.node!r}, not on {command.node!r}", param="node")
+        if run.generated or command.steps <= run.step:
+            raise InputError(
+                f"expected more than the {run.step} of {start.steps} steps that {request_id} has done and one that has"
+                f" not done all of them, got {command.steps}",
+                param="steps",
+            )
+        run.asked[start.steps] = start
+        changed = {"steps": command.steps, "quality": command.quality, "predicted": command.predicted}
+        run.asked[command.steps] = run.start = dataclasses.replace(start, **changed)
+
+    def progress(self, request_id: str, step: int, now_s: float, steps: int | None = None) -> bool:
+        """Note a finished step; return whether the node's compute became free for the next request.
+
+        `steps` are those that the worker says it is going to do: they tell whether it obeyed a change.
+        """
         book = self.node_of(request_id)
         run = book.runs[request_id]
         if step <= run.step:
             return False
+        if steps is not None:
+            run.hear(step, steps)
         run.step, run.since_s = step, now_s
         book.resident.add(run.start.model)
         book.loading.discard(run.start.model)

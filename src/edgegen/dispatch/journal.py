@@ -208,6 +208,8 @@ def requests(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
         if event["kind"] == "Arrived":
             asked = {key: event["request"][key] for key in ("id", "prompt", "category", "origin", "arrived_s")}
             found[asked["id"]] = {**asked, "status": "waiting", "node": None, "model": None, "steps": None}
+        if event["kind"] == "Progressed" and event["id"] in found:
+            found[event["id"]]["steps"] = event["steps"]  # they may have changed on the way
         ended = {"Finished": "finished", "Abandoned": "cancelled"}.get(event["kind"])
         if ended and event["id"] in found:
             found[event["id"]]["status"] = ended

@@ -79,7 +79,7 @@ class Arrived:
 
 @dataclasses.dataclass(frozen=True)
 class Progressed:
-    """A worker finished a denoising step."""
+    """A worker finished a denoising step of `steps` that it is going to do, as things stand."""
 
     id: str
     step: int
@@ -166,6 +166,22 @@ class Start:
 
 
 @dataclasses.dataclass(frozen=True)
+class Retarget:
+    """Let a started request finish with another number of steps.
+
+    It may come too late: a worker that has begun as many steps, or its last one, keeps its number. What really happens
+    is told by `Progressed.steps`.
+    """
+
+    id: str
+    node: str
+    steps: int  # in all, those that are done included
+    quality: float  # predicted
+    predicted: Split  # from the arrival, as in `Start`
+    reason: str  # one sentence for people
+
+
+@dataclasses.dataclass(frozen=True)
 class Cancel:
     """Stop working on a request at the next step."""
 
@@ -202,4 +218,4 @@ class Evict:
     model: str
 
 
-Command = Start | Cancel | Reject | Load | Evict
+Command = Start | Retarget | Cancel | Reject | Load | Evict

@@ -33,7 +33,15 @@ EVENTS = {
     )
 }
 COMMANDS = {
-    kind.__name__: kind for kind in (messages.Start, messages.Cancel, messages.Reject, messages.Load, messages.Evict)
+    kind.__name__: kind
+    for kind in (
+        messages.Start,
+        messages.Retarget,
+        messages.Cancel,
+        messages.Reject,
+        messages.Load,
+        messages.Evict,
+    )
 }
 
 

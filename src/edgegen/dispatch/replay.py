@@ -31,6 +31,7 @@ from edgegen.dispatch.messages import (
     Progressed,
     Reject,
     Request,
+    Retarget,
     Split,
     Start,
     Tick,
@@ -46,7 +47,7 @@ class Outcome:
     request: Request
     status: Literal["finished", "infeasible", "busy", "failed", "cancelled"]
     ended_s: float
-    start: Start | None = None  # of the attempt that finished
+    start: Start | None = None  # of the attempt that finished, with the steps that were done
     actual: Split | None = None
     reason: str = ""
 
@@ -116,11 +117,12 @@ def summary(outcomes: Sequence[Outcome]) -> dict[str, float]:
 class _Job:
     """A started request on its way through a node."""
 
-    start: Start
+    start: Start  # with the number of steps that it is going to do
     request: Request
     began_s: float
     uploaded_s: float = 0.0
     load_s: float = 0.0
+    begun: int = 0  # steps, the one in work included
     gone: bool = False
 
 
@@ -189,6 +191,8 @@ class _World:
         match command:
             case Start():
                 self._start(command)
+            case Retarget():
+                self._retarget(command)
             case Cancel(id):
                 self.jobs.pop(id).gone = True
             case Reject(id, code, reason):
@@ -220,6 +224,15 @@ class _World:
             node.uplink_free_s = job.uploaded_s - self.catalog.path(request.origin, start.node).rtt_s / 2
         self._at(job.uploaded_s, lambda: self._queued(job))
 
+    def _retarget(self, command: Retarget) -> None:
+        """Change the steps of a picture as a worker does: neither once as many are begun, nor in the last one."""
+        job = self.jobs.get(command.id)
+        if job is None or job.start.node != command.node:
+            return
+        if job.begun < min(job.start.steps, command.steps):
+            changed = {"steps": command.steps, "quality": command.quality, "predicted": command.predicted}
+            job.start = dataclasses.replace(job.start, **changed)
+
     def _queued(self, job: _Job) -> None:
         if not job.gone:
             self.nodes[job.start.node].queue.append(job)
@@ -233,7 +246,7 @@ class _World:
                 self._work(node, job)
 
     def _work(self, node: _Node, job: _Job) -> None:
-        node.working, start = job, job.start
+        node.working, job.begun, start = job, 1, job.start
         if start.model not in node.resident:
             job.load_s = self.catalog.nodes[start.node].speeds[start.model].load_s
         first_s = job.load_s + start.fixed_s / 2 + start.step_s
@@ -245,6 +258,7 @@ class _World:
             return
         node.resident.add(job.start.model)
         if step < job.start.steps:
+            job.begun = step + 1
             self._at(self.now_s + job.start.step_s, lambda: self._stepped(node, job, step + 1))
         else:
             self._at(self.now_s + job.start.fixed_s / 2, lambda: self._generated(node, job))

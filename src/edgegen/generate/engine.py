@@ -1,7 +1,7 @@
 """A step-level engine: requests join and leave between steps, and one forward pass serves them all.
 
-Requests with different step counts, samplers, prompts and guidance share a batch. Each row's arithmetic is its own, so
-that a picture does not depend on its company.
+Requests with different step counts, samplers, prompts and guidance share a batch, and a request may change its number of steps
+on the way. Each row's arithmetic is its own, so that a picture does not depend on its company.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from edgegen.core.errors import InputError
-from edgegen.generate.samplers import SamplerState, advance
+from edgegen.generate.samplers import SamplerState, advance, timesteps
 
 NO_GUIDANCE = 1.0
 
@@ -105,6 +105,19 @@ class Engine:
     def cancel(self, name: str) -> bool:
         """Drop a request, by its id, before its next step; tell whether it was there."""
         return self._rows.pop(name, None) is not None
+
+    def retarget(self, name: str, steps: int) -> bool:
+        """Let a request finish with another number of steps in all; its next step is the first that differs.
+
+        Tells whether it will: a request that is unknown or too far on keeps its steps. **Raises** `InputError` for a
+        number that no request can have.
+        """
+        timesteps(steps)
+        row = self._rows.get(name)
+        if row is None or steps not in row.state.reach:
+            return False
+        row.state = row.state.retarget(steps)
+        return True
 
     def preview(self, name: str) -> np.ndarray:
         """Decode what a request's picture looks like so far, uint8[side, side, 3]."""

@@ -16,6 +16,12 @@ class Metrics:
         self.placed = Counter(
             "edgegen_placed", "Pictures by where they were started.", ["node", "model"], registry=registry
         )
+        self.retargets = Counter(
+            "edgegen_retargets",
+            "Pictures whose number of steps was changed while they were made.",
+            ["direction"],
+            registry=registry,
+        )
         self.latency_s = Histogram(
             "edgegen_latency_seconds",
             "From the arrival to the picture on the device, as predicted and as it was.",

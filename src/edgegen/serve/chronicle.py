@@ -1,6 +1,7 @@
 """What is told and counted about each picture: its story, the metrics, the log."""
 
 import math
+from typing import Any
 
 import structlog
 
@@ -21,6 +22,12 @@ class Chronicle:
         record.tell(now_s, "started", node=start.node, model=start.model, steps=start.steps,
                     attempt=start.attempt, reason=start.reason)  # fmt: skip
         self._metrics.placed.labels(start.node, start.model).inc()
+
+    def retargeted(self, record: Record, told: dict[str, Any], now_s: float) -> None:
+        """A picture is going to have another number of steps than before."""
+        record.tell(now_s, "retargeted", **told)
+        direction = "fewer" if told["steps"] < told["steps_before"] else "more"
+        self._metrics.retargets.labels(direction).inc()
 
     def ended(self, record: Record, status: Status, now_s: float) -> None:
         """A picture is there, or will never be."""

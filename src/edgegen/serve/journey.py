@@ -5,7 +5,7 @@ import base64
 import dataclasses
 
 from edgegen.dispatch.fleet import Fleet, NodeSpec
-from edgegen.dispatch.messages import Split, Start
+from edgegen.dispatch.messages import Retarget, Split, Start
 from edgegen.serve.emulate import Radio
 from edgegen.serve.store import Record
 from edgegen.serve.workers.messages import Job, Pace, Report
@@ -22,6 +22,7 @@ class Ticket:
     # PNG in base64; None at the end
     previews: asyncio.Queue[str | None] = dataclasses.field(default_factory=asyncio.Queue)
     travelling: asyncio.Task[None] | None = None
+    changes: list[Retarget] = dataclasses.field(default_factory=list)  # of this attempt, in order
 
     @property
     def id(self) -> str:
@@ -55,7 +56,8 @@ class Roads:
         if start.node != request.origin:
             path = self.nodes[start.node].link.through(self.nodes[request.origin].link)
             upload_s = await radio.upload(path, request.input_bits, start.uplink_share)
-        job = self._job(ticket, start)
+        steps = ticket.changes[-1].steps if ticket.changes else start.steps
+        job = self._job(ticket, dataclasses.replace(start, steps=steps))
         report = await self.workers[start.node].run(job, on_progress)
         if path is not None:
             download_s = await radio.download(path, request.output_bits, start.downlink_share)
@@ -74,6 +76,11 @@ class Roads:
             previews=preview_steps(ticket.partial_images, start.steps),
             pace=pace,
         )
+
+    def retarget(self, ticket: Ticket, change: Retarget) -> None:
+        """Let a picture that is on its way finish with another number of steps; its progress tells whether it does."""
+        ticket.changes.append(change)  # a picture that has not reached its worker begins with them
+        self.workers[change.node].retarget(change.id, change.steps)
 
     def measured(self, start: Start, origin: str, arrival: Arrival, total_s: float) -> Split:
         """Return where time, energy and money went; energy is declared power times measured time."""

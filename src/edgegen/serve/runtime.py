@@ -25,6 +25,7 @@ from edgegen.dispatch.messages import (
     Progressed,
     Reject,
     Request,
+    Retarget,
     Start,
     Tick,
 )
@@ -173,6 +174,8 @@ class Runtime:
         match command:
             case Start():
                 self._start(command)
+            case Retarget():
+                self._retarget(command)
             case Cancel():
                 self._cancel(command)
             case Reject():
@@ -188,6 +191,7 @@ class Runtime:
             return
         if ticket.travelling is not None:  # lost elsewhere; this is the next attempt
             ticket.travelling.cancel()
+        ticket.changes.clear()
         record, node = ticket.record, self.roads.nodes[start.node]
         record.start, record.tier, record.status = start, node.tier, "running"
         record.emulated = node.emulated if node.name != record.request.origin else _local(node.emulated)
@@ -196,6 +200,12 @@ class Runtime:
         # The loop sends the order first, then it comes to this, and so to the journal.
         self.chores.add(lambda: self._chronicle.started(record, start, now_s), soon=True)
         self._publish("decided", record)
+
+    def _retarget(self, change: Retarget) -> None:
+        ticket = self._tickets.get(change.id)
+        start = ticket.record.start if ticket is not None and ticket.travelling is not None else None
+        if ticket is not None and start is not None and start.node == change.node:
+            self.roads.retarget(ticket, change)
 
     def _cancel(self, cancel: Cancel) -> None:
         ticket = self._tickets.get(cancel.id)
@@ -241,12 +251,24 @@ class Runtime:
     def _progress(self, ticket: Ticket, progress: Progress) -> None:
         if progress.preview_b64:
             ticket.previews.put_nowait(progress.preview_b64)
+        if ticket.record.start is not None and progress.steps != ticket.record.start.steps:
+            self._retargeted(ticket, ticket.record.start.steps, progress)
         self.feed(Progressed(progress.id, progress.step, progress.steps))
         if self.bus.listeners:
             shown: dict[str, Any] = {**ticket.record.item(), "step": progress.step, "steps": progress.steps}
             if progress.preview_b64:
                 shown["preview_b64"] = progress.preview_b64
             self.bus.publish("progress", shown)
+
+    def _retargeted(self, ticket: Ticket, before: int, progress: Progress) -> None:
+        """A worker does another number of steps than it did: from here on the record tells the new one."""
+        record, now_s = ticket.record, self.now_s()
+        change = next((change for change in reversed(ticket.changes) if change.steps == progress.steps), None)
+        record.retarget(progress.steps, change)
+        told = {"steps_before": before, "steps": progress.steps, "reason": change.reason if change else None}
+        self.chores.add(lambda: self._chronicle.retargeted(record, told, now_s))
+        if self.bus.listeners:
+            self.bus.publish("retargeted", {**record.listed(), **told, "step": progress.step})
 
     def _end(self, ticket: Ticket, status: Status, error: EdgegenError | None) -> None:
         """Settle a ticket once and for all."""

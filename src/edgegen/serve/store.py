@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from typing import Any, Literal
 
-from edgegen.dispatch.messages import Request, Split, Start
+from edgegen.dispatch.messages import Request, Retarget, Split, Start
 
 Status = Literal["waiting", "running", "finished", "failed", "refused", "cancelled"]
 ENDED: frozenset[str] = frozenset({"finished", "failed", "refused", "cancelled"})
@@ -49,6 +49,13 @@ class Record:
         """Add a line to the story; a story that is too long loses what comes last."""
         if len(self.story) < MAX_STORY:
             self.story.append({"after_s": round(now_s - self.request.arrived_s, 6), "what": what, **details})
+
+    def retarget(self, steps: int, change: Retarget | None) -> None:
+        """Note that the picture is going to have another number of steps; `change` is the order behind it, if any."""
+        assert self.start is not None
+        told = {"quality": change.quality, "predicted": change.predicted} if change else {}
+        reason = f"{self.start.reason} {change.reason}" if change else self.start.reason
+        self.start = dataclasses.replace(self.start, steps=steps, reason=reason, **told)
 
     def tell_decision(self, now_s: float, decided: dict[str, Any], digest: str) -> None:
         """Note what was decided and the digest of the State behind it; the same decision again is no news."""

@@ -10,6 +10,7 @@ from PIL import Image
 from edgegen.generate import builtin
 from edgegen.generate.backends.onnx import OnnxBackend
 from edgegen.generate.engine import Backend, Engine, EngineRequest
+from edgegen.generate.samplers import MAX_STEPS
 from edgegen.serve.workers.makers import AbstractMaker, to_png
 from edgegen.serve.workers.messages import Job
 
@@ -56,6 +57,9 @@ class BuiltinMaker(AbstractMaker):
     def step(self, token: _Forming) -> None:
         (event,) = token.engine.step()
         token.finished = event.picture
+
+    def retarget(self, token: _Forming, steps: int) -> bool:
+        return steps <= MAX_STEPS and token.engine.retarget(token.id, steps)
 
     def picture(self, token: _Forming) -> bytes:
         array = token.engine.preview(token.id) if token.finished is None else token.finished

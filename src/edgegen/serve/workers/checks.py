@@ -84,6 +84,27 @@ async def stops_when_cancelled(make: MakeWorker) -> None:
     assert len(seen) == count < 1000, f"no progress after the cancel: {count} steps before, {len(seen)} at the end"
 
 
+async def obeys_or_ignores_a_change_of_steps(make: MakeWorker) -> None:
+    """A job that is told to finish with other steps does those, or its own; what is not here is no concern."""
+    seen: list[Progress] = []
+    async with opened(make) as worker:
+
+        def notice(progress: Progress) -> None:
+            seen.append(progress)
+            if progress.step == 2:
+                worker.retarget("one", 6)
+
+        worker.retarget("one", 6)
+        await worker.run(job("one", steps=12, pace=_SLOW), notice)
+        told = [(progress.step, progress.steps) for progress in seen]
+        assert told[-1] in ((6, 6), (12, 12)), f"6 steps or 12, got {told}"
+        assert told[0][1] == 12, f"an order before the job concerns no job, got {told}"
+        worker.retarget("one", 24)
+        seen.clear()
+        await worker.run(job("one"), seen.append)
+    assert (seen[-1].step, seen[-1].steps) == (4, 4), f"an order after the job concerns no other, got {seen[-1]}"
+
+
 async def loads_and_evicts(make: MakeWorker) -> None:
     """Loading says how long it took; evicting what is not there is fine."""
     async with opened(make) as worker:
@@ -112,6 +133,7 @@ CHECKS: tuple[Callable[[MakeWorker], Awaitable[None]], ...] = (
     sends_previews_when_asked,
     makes_many_pictures,
     stops_when_cancelled,
+    obeys_or_ignores_a_change_of_steps,
     loads_and_evicts,
     refuses_when_closed,
 )

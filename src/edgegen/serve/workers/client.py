@@ -14,7 +14,17 @@ import structlog
 
 from edgegen.core.errors import WorkerError
 from edgegen.serve.workers.line import ENDED, Line
-from edgegen.serve.workers.messages import PROTOCOL, Job, LineError, Progress, Report, encode, encode_job, load_id
+from edgegen.serve.workers.messages import (
+    PROTOCOL,
+    Job,
+    LineError,
+    Progress,
+    Report,
+    encode,
+    encode_job,
+    encode_retarget,
+    load_id,
+)
 from edgegen.serve.workers.protocol import AbstractWorker, JobError, OnProgress, WorkerGoneError
 
 log = structlog.get_logger(__name__)
@@ -104,6 +114,10 @@ class ProcessWorker(AbstractWorker):
             raise
         finally:
             self._jobs.pop(job.id, None)
+
+    def retarget(self, job_id: str, steps: int) -> None:
+        if job_id in self._jobs and self.alive:
+            self._send(encode_retarget(job_id, steps))
 
     async def close(self) -> None:
         if self._keeper is not None:

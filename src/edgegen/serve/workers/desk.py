@@ -10,8 +10,10 @@ import collections
 import dataclasses
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from edgegen.core.errors import EdgegenError
+from edgegen.serve.workers.aim import Aim
 from edgegen.serve.workers.makers import AbstractMaker
 from edgegen.serve.workers.messages import Job, encode, load_id
 
@@ -31,6 +33,17 @@ class _Piece:
     due_s: float
 
 
+@dataclasses.dataclass
+class _Making:
+    """A picture from its order on; its token is None until its prompt was read, and `wanted` is kept until then."""
+
+    job: Job
+    queued_s: float
+    aim: Aim
+    token: Any = None
+    wanted: int | None = None
+
+
 class Desk:
     """Runs up to `slots` pieces of work side by side, the others wait in the order in which they came."""
 
@@ -39,10 +52,22 @@ class Desk:
         self._slots = slots
         self._waiting: collections.deque[tuple[str, Iterator[float]]] = collections.deque()
         self._running: list[_Piece] = []
+        self._makings: dict[str, _Making] = {}
 
     def start(self, job: Job) -> None:
         """Put a picture at the end of the queue."""
-        self._waiting.append((job.id, self._picture(job, self._clock())))
+        making = self._makings[job.id] = _Making(job, self._clock(), Aim(job.steps))
+        self._waiting.append((job.id, self._picture(making)))
+
+    def retarget(self, job_id: str, steps: int) -> None:
+        """Let a picture finish with another number of steps; one that is not here or too far on keeps its own."""
+        making = self._makings.get(job_id)
+        if making is None:
+            return
+        if making.token is None:
+            making.wanted = steps
+        elif making.aim.may_become(steps) and self._maker.retarget(making.token, steps):
+            making.aim.steps = steps
 
     def load(self, model: str, pad_s: float) -> None:
         """Put the loading of a model at the end of the queue."""
@@ -54,6 +79,7 @@ class Desk:
 
     def cancel(self, job_id: str) -> None:
         """Stop a piece of work; what is not there needs no stopping."""
+        self._makings.pop(job_id, None)
         self._waiting = collections.deque(entry for entry in self._waiting if entry[0] != job_id)
         for piece in [piece for piece in self._running if piece.id == job_id]:
             piece.work.close()  # type: ignore[attr-defined]
@@ -87,11 +113,15 @@ class Desk:
         try:
             piece.due_s = next(piece.work)
         except StopIteration:
-            self._running.remove(piece)
+            self._leave(piece)
         except Exception as error:  # whatever a model raises is that picture's failure, not the worker's end
-            self._running.remove(piece)
+            self._leave(piece)
             reason = str(error) if isinstance(error, EdgegenError) else f"{type(error).__name__}: {error}"
             self._send(encode("failed", id=piece.id, reason=reason, retry=False))
+
+    def _leave(self, piece: _Piece) -> None:
+        self._running.remove(piece)
+        self._makings.pop(piece.id, None)
 
     def _load_alone(self, model: str, pad_s: float) -> Iterator[float]:
         began_s = self._clock()
@@ -99,9 +129,10 @@ class Desk:
         yield began_s + pad_s
         self._send(encode("loaded", model=model, seconds=self._clock() - began_s))
 
-    def _picture(self, job: Job, queued_s: float) -> Iterator[float]:
+    def _picture(self, making: _Making) -> Iterator[float]:
         """Make one picture: load, read the prompt, step by step, decode; every part lasts as its pace says."""
-        maker, pace, clock = self._maker, job.pace, self._clock
+        maker, clock, job, aim = self._maker, self._clock, making.job, making.aim
+        pace = job.pace
         began_s = due_s = clock()
         if not maker.loaded(job.model):
             maker.load(job.model)
@@ -109,21 +140,24 @@ class Desk:
             yield due_s
         loaded_s = clock()
         due_s = cursor_s = max(due_s, loaded_s)
-        token, told_s = maker.begin(job), loaded_s
+        making.token = token = maker.begin(job)
+        told_s = loaded_s
+        if making.wanted is not None:
+            self.retarget(job.id, making.wanted)
         compute_s = clock() - loaded_s
         try:
             cursor_s += pace.fixed_s / 2  # the prompt is read before the steps, the picture decoded after them
             yield cursor_s
-            for step in range(1, job.steps + 1):
+            while step := aim.next():
                 part_s = clock()
                 maker.step(token)
                 preview = _text(maker.picture(token)) if step in job.previews else None
                 compute_s += clock() - part_s
                 cursor_s += pace.step_s
                 yield cursor_s
-                if preview or step == job.steps or clock() - told_s >= PROGRESS_S:
+                if preview or step == aim.steps or clock() - told_s >= PROGRESS_S:
                     told_s = clock()
-                    self._send(encode("progress", id=job.id, step=step, steps=job.steps, preview_b64=preview))
+                    self._send(encode("progress", id=job.id, step=step, steps=aim.steps, preview_b64=preview))
             part_s = clock()
             png_b64 = _text(maker.picture(token))
             compute_s += clock() - part_s
@@ -138,7 +172,7 @@ class Desk:
                 "finished",
                 id=job.id,
                 png_b64=png_b64,
-                queue_s=began_s - queued_s,
+                queue_s=began_s - making.queued_s,
                 load_s=loaded_s - began_s,
                 generate_s=ended_s - loaded_s,
                 compute_s=compute_s,

@@ -4,6 +4,7 @@ import asyncio
 import base64
 from collections.abc import Callable
 
+from edgegen.serve.workers.aim import Aim
 from edgegen.serve.workers.makers import ready_png
 from edgegen.serve.workers.messages import Job, Progress, Report
 from edgegen.serve.workers.protocol import AbstractWorker, OnProgress, WorkerGoneError
@@ -16,6 +17,7 @@ class InstantWorker(AbstractWorker):
         self.node = node
         self._png_b64 = base64.b64encode(ready_png()).decode()
         self._resident: set[str] = set()
+        self._aims: dict[str, Aim] = {}
         self._open = False
 
     async def open(self, *, on_lost: Callable[[str], None], on_joined: Callable[[], None]) -> None:
@@ -34,15 +36,24 @@ class InstantWorker(AbstractWorker):
     async def run(self, job: Job, on_progress: OnProgress) -> Report:
         self._check_open()
         pace, load_s = job.pace, 0.0
-        if job.model not in self._resident:
-            load_s = await self.load(job.model, pad_s=pace.load_s)
-        for step in range(1, job.steps + 1):
-            await self._last(pace.step_s)
-            preview = self._png_b64 if step in job.previews else None
-            on_progress(Progress(job.id, step, job.steps, preview))
-        await self._last(pace.fixed_s)
-        generate_s = pace.step_s * job.steps + pace.fixed_s
+        aim = self._aims[job.id] = Aim(job.steps)
+        try:
+            if job.model not in self._resident:
+                load_s = await self.load(job.model, pad_s=pace.load_s)
+            while step := aim.next():
+                await self._last(pace.step_s)
+                preview = self._png_b64 if step in job.previews else None
+                on_progress(Progress(job.id, step, aim.steps, preview))
+            await self._last(pace.fixed_s)
+        finally:
+            del self._aims[job.id]
+        generate_s = pace.step_s * aim.steps + pace.fixed_s
         return Report(job.id, self._png_b64, 0.0, load_s, generate_s, 0.0, 0.0)
+
+    def retarget(self, job_id: str, steps: int) -> None:
+        aim = self._aims.get(job_id)
+        if aim is not None and aim.may_become(steps):
+            aim.steps = steps
 
     async def close(self) -> None:
         self._open = False

@@ -33,6 +33,10 @@ class AbstractMaker(abc.ABC):
         """Do one denoising step."""
 
     @abc.abstractmethod
+    def retarget(self, token: Any, steps: int) -> bool:
+        """Finish a picture with another number of steps in all; False when its maker cannot and it keeps its number."""
+
+    @abc.abstractmethod
     def picture(self, token: Any) -> bytes:
         """Return what is there so far as a PNG; after the last step, the finished picture."""
 
@@ -62,6 +66,10 @@ class InstantMaker(AbstractMaker):
 
     def step(self, token: Any) -> None:
         del token
+
+    def retarget(self, token: Any, steps: int) -> bool:
+        del token, steps  # every number is as good
+        return True
 
     def picture(self, token: Any) -> bytes:
         del token

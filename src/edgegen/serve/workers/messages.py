@@ -1,6 +1,6 @@
 """The words between the gateway and a worker process: one JSON object per line.
 
-Gateway to worker: `load`, `evict`, `start`, `cancel`, `bye`. Worker to gateway: `hello`, `alive`, `progress`, `finished`,
+Gateway to worker: `load`, `evict`, `start`, `retarget`, `cancel`, `bye`. Worker to gateway: `hello`, `alive`, `progress`, `finished`,
 `failed`, `loaded`. Imports nothing but the standard library, because a worker has to start quickly.
 """
 
@@ -8,11 +8,12 @@ import dataclasses
 import json
 from typing import Any
 
-PROTOCOL = 1
+PROTOCOL = 2
 _to_json = json.JSONEncoder(separators=(",", ":")).encode  # made once; `json.dumps` would make one per message
 
 MAX_TO_WORKER_BYTES = 64 * 1024
 MAX_TO_GATEWAY_BYTES = 4 * 1024 * 1024
+MAX_STEPS = 1000  # as many as the HTTP interface takes; a model may take fewer
 
 
 class LineError(ValueError):
@@ -50,7 +51,7 @@ class Progress:
 
     id: str
     step: int
-    steps: int
+    steps: int  # in all, as things stand: a picture may be told to finish with another number
     preview_b64: str | None = None  # PNG
 
 
@@ -97,6 +98,22 @@ def decode_job(message: dict[str, Any]) -> Job:
     fields = dict(message["job"])
     pace = Pace(**fields.pop("pace"))
     return Job(pace=pace, previews=tuple(fields.pop("previews")), **fields)
+
+
+def encode_retarget(job_id: str, steps: int) -> bytes:
+    """Return the message that lets a picture finish with another number of steps."""
+    return encode("retarget", id=job_id, steps=steps)
+
+
+def decode_retarget(message: dict[str, Any]) -> tuple[str, int]:
+    """Return the id and the steps of a `retarget` message.
+
+    **Raises** `LineError` when they are none.
+    """
+    job_id, steps = message.get("id"), message.get("steps")
+    if not isinstance(job_id, str) or type(steps) is not int or not 1 <= steps <= MAX_STEPS:
+        raise LineError(f"expected a retarget with an id and steps from 1 to {MAX_STEPS}, got {job_id!r}, {steps!r}")
+    return job_id, steps
 
 
 def load_id(model: str) -> str:

@@ -18,7 +18,15 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from edgegen.serve.workers.desk import Desk
 from edgegen.serve.workers.makers import AbstractMaker, InstantMaker
-from edgegen.serve.workers.messages import MAX_TO_WORKER_BYTES, PROTOCOL, LineError, decode, decode_job, encode
+from edgegen.serve.workers.messages import (
+    MAX_TO_WORKER_BYTES,
+    PROTOCOL,
+    LineError,
+    decode,
+    decode_job,
+    decode_retarget,
+    encode,
+)
 
 HEARTBEAT_S = 1.0
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -83,6 +91,8 @@ def obey(desk: Desk, message: dict) -> bool:
     match message["type"]:
         case "start":
             desk.start(decode_job(message))
+        case "retarget":
+            desk.retarget(*decode_retarget(message))
         case "cancel":
             desk.cancel(message["id"])
         case "load":

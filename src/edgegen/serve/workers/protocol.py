@@ -55,6 +55,14 @@ class AbstractWorker(abc.ABC):
         **Raises** `JobError` when this picture cannot be made and `WorkerGoneError` when the worker goes away.
         """
 
+    def retarget(self, job_id: str, steps: int) -> None:
+        """Let a picture finish with another number of steps in all; its progress tells whether it does.
+
+        It keeps its number when so many steps, or the last one, have begun, when it is not here, and in a worker that
+        cannot change it, as here.
+        """
+        del job_id, steps
+
     @abc.abstractmethod
     async def close(self) -> None:
         """End the worker and everything that it is doing. Closing twice is fine."""
