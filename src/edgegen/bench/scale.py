@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from edgegen.core.result import Bar, median_interval
-from edgegen.plan.certified.executors import AbstractExecutor, cores
+from edgegen.plan.certified.executors import AbstractExecutor, Processes, Serial, cores
 
 NAME = "scale"
 SUMMARY = "many plans in one call, and wide plans by regions: seconds, certified gap, memory up to 100,000 users"
@@ -27,8 +27,6 @@ GAP, LARGE_S = 1.0, 360.0  # percent; process seconds
 
 def run(progress: Callable[[str], None]) -> list[Bar]:
     """Measure everything; takes three to five minutes."""
-    from edgegen.plan.certified.executors import Processes, Serial
-
     progress(f"{BATCH} instances of {BATCH_USERS} users, in {TURNS} turns (the first plan may compile for a minute)")
     bars = batch_bars()
     progress(f"{BOTH[0]} users on {BOTH[1]} servers, by regions and in one table")
@@ -82,7 +80,6 @@ def _same(one: Any, other: Any) -> bool:
 def table_bars() -> list[Bar]:
     """Cost, bound and time of a plan by regions against the planner that holds everybody in one table."""
     from edgegen.plan.certified.decomposed import plan_wide
-    from edgegen.plan.certified.executors import Serial
     from edgegen.plan.certified.planner import plan
     from edgegen.plan.certified.wide_draw import wide_draw
 
@@ -126,22 +123,23 @@ def wide_bars(
     seconds = Bar.report(f"{label}: process seconds", process_s, unit="s")
     if (users, servers) == LARGE:
         seconds = Bar.at_most(seconds.bar, process_s, LARGE_S, unit="s")
-    return [
+    bars = [
         Bar.report(f"{label}: wall seconds", wall_s, unit="s"),
         seconds,
-        Bar.at_most(f"{label}: certified gap", 100 * found.gap, GAP, unit="%", n=users),
+        Bar.at_most(f"{label}: certified gap", 100 * found.gap, GAP, unit="%"),
         Bar.report(
             f"{label}: gap as a part of what servers save",
             100 * (found.objective - found.bound) / saved,
             unit="%",
-            n=users,
         ),
         Bar.report(f"{label}: users refused by the plan", int((found.node == -1).sum()), n=users),
         Bar.report(f"{label}: users on servers", int((found.node > 0).sum()), n=users),
         Bar.at_most(f"{label}: users, servers and claims that the checker refuses", refused, 0, n=users),
         Bar.report(f"{label}: peak memory of this process so far", _peak_mb(None, None), unit="MB"),
-        Bar.report(f"{label}: peak memory of the largest worker", workers.peak_mb, unit="MB"),
     ]
+    if workers.has_processes:
+        bars.append(Bar.report(f"{label}: peak memory of the largest worker", workers.peak_mb, unit="MB"))
+    return bars
 
 
 class _Watched(AbstractExecutor):
@@ -149,6 +147,7 @@ class _Watched(AbstractExecutor):
 
     def __init__(self, inner: AbstractExecutor):
         self.inner, self.peak_mb = inner, 0.0
+        self.has_processes = not isinstance(inner, Serial)
 
     def share(self, shared: Any) -> None:
         self.inner.share(shared)
