@@ -76,7 +76,7 @@ def test_whoever_waits_behind_gains_what_a_change_saves(simulate):
 
 
 def test_a_change_of_what_is_gone_changes_nothing(simulate):
-    asked = lonely() + [request(1, at_s=1.0, nodes=("cloud",), steps=16)]
+    asked = [*lonely(), request(1, at_s=1.0, nodes=("cloud",), steps=16)]
     outcomes = simulate(at(GONE, 4), asked, events=[(1.1, Abandoned("r0"))])  # the order crosses the cancellation
     assert [outcome.status for outcome in outcomes] == ["cancelled", "finished"]
     assert outcomes[1].start.steps == 16

@@ -121,7 +121,7 @@ def second_order(grid, start, predict):
     ("steps", "changes"), [(8, {}), (16, {4: 8}), (8, {3: 20}), (16, {5: 12, 8: 30}), (12, {1: 4}), (20, {6: 9, 7: 14})]
 )
 def test_the_second_order_sampler_goes_on_from_where_it_really_was(steps, changes):
-    """A slope over the wrong distance would differ in the first decimal."""
+    """A slope over a distance that is wrong by 40 timesteps changes a wide Gaussian by 0.002 at least."""
     start = np.random.default_rng(3).standard_normal((2, 2, 4, 4), np.float32)
     state, grid = SamplerState.start("dpmpp", steps), []
     while not state.finished:
@@ -129,9 +129,9 @@ def test_the_second_order_sampler_goes_on_from_where_it_really_was(steps, change
         grid.append(state.timestep)
         state = dataclasses.replace(state, done=state.done + 1)
     assert len(grid) == [steps, *changes.values()][-1]
-    found = run("dpmpp", steps, start, lambda x, t: gaussian_v(x, t, 1.5, 0.4), changes)
-    expected = second_order(grid, start, lambda x, t: gaussian_v(x, t, 1.5, 0.4))
-    np.testing.assert_allclose(found, expected, atol=1e-4)
+    found = run("dpmpp", steps, start, lambda x, t: gaussian_v(x, t, 0.0, 3.0), changes)
+    expected = second_order(grid, start, lambda x, t: gaussian_v(x, t, 0.0, 3.0))
+    np.testing.assert_allclose(found, expected, atol=2e-4)
 
 
 @pytest.mark.parametrize(("sampler", "order"), [("ddim", 1), ("dpmpp", 2)])
