@@ -278,7 +278,7 @@ def test_while_no_node_has_room_nobody_is_planned_but_who_comes_is_still_judged_
     in_time = request(10, nodes=("cloud",), steps=16, deadline_s=1.0)
     assert made.handle(Arrived(in_time), 0.0) == []  # only what is at least as urgent counts: r0
     assert made.handle(Arrived(request(11, nodes=("cloud",), steps=16, deadline_s=1.1)), 0.0) == []  # and r10
-    refusal = only(made.handle(Arrived(request(12, nodes=("cloud",), steps=16, deadline_s=0.6)), 0.0))
+    refusal = only(made.handle(Arrived(request(12, nodes=("cloud",), steps=16, deadline_s=0.5)), 0.0))
     assert refusal.code == "infeasible"
     assert seen == [1]
 

@@ -110,7 +110,7 @@ class World:
         for book in self.dispatcher.books.nodes.values():
             assert book.alive or not book.runs
             assert sum(not run.generated for run in book.runs.values()) <= 2
-            assert book.promised_s(self.now_s) >= 0
+            assert min(book.backlog_s(self.now_s), *book.still_open(self.now_s)[:2]) >= 0
 
     def end(self, request_id: str, how: str) -> None:
         assert request_id not in self.ended, "a request ended twice"

@@ -28,6 +28,9 @@ class AbstractPolicy(eqx.Module):
     def decide(self, state: State, *, key=None) -> Decision:
         """Return one row per task of `state`."""
 
+    retargets: ClassVar[bool] = False
+    """Whether started tasks are shown to the policy, so that it may change their steps."""
+
     def within(self, budget_s: float) -> "AbstractPolicy":
         """Return this policy with a limit on how long a decision may take; most policies need none."""
         del budget_s

@@ -26,7 +26,7 @@ def violations(state: State, decision: Decision) -> dict[str, Array]:
         "model_not_available": live & placed & ~_available(xp, state, decision),
         "other_model_than_wanted": live & placed & (state.tasks.model != ANY) & (decision.model != state.tasks.model),
         "steps_not_offered": live & placed & ~(decision.steps[:, None] == state.steps[None, :]).any(axis=1),
-        "other_steps_than_wanted": live & placed & (state.tasks.steps != ANY) & (decision.steps != state.tasks.steps),
+        "other_steps_than_wanted": live & placed & (state.tasks.steps != ANY) & ~_wanted(state, decision),
         "started_task_moved": live & placed & _moved(xp, state, decision),
         "no_trial": live & placed & (decision.trials < 1),
         "share_outside_0_1": live & placed & ~_shares_sane(decision),
@@ -91,6 +91,12 @@ def _available(xp, state: State, decision: Decision) -> Array:
     return (take_rows(xp, models, decision.node, False) & one_hot(xp, decision.model, state.model_count)).any(axis=1)
 
 
+def _wanted(state: State, decision: Decision) -> Array:
+    """bool[T]: as many steps as are wanted; for a started task, no more."""
+    tasks = state.tasks
+    return (decision.steps == tasks.steps) | ((tasks.done_steps >= 0) & (decision.steps < tasks.steps))
+
+
 def _moved(xp, state: State, decision: Decision) -> Array:
     """bool[T]: a started task would change its node or its model, or undo steps."""
     tasks = state.tasks
@@ -131,7 +137,7 @@ def _mend_steps(xp, state: State, decision: Decision) -> Decision:
     offered = (decision.steps[:, None] == state.steps[None, :]).any(axis=1)
     nearest = state.steps[xp.argmin(xp.abs(decision.steps[:, None] - state.steps[None, :]), axis=1)]
     steps = xp.where(offered | (decision.steps < 1), decision.steps, nearest)
-    steps = xp.where(state.tasks.steps != ANY, state.tasks.steps, steps)
+    steps = xp.where((state.tasks.steps != ANY) & (state.tasks.done_steps < 0), state.tasks.steps, steps)
     steps = xp.where(state.tasks.live & decision.placed, steps, decision.steps)
     return decision.replace(steps=steps.astype(decision.steps.dtype))
 

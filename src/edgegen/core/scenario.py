@@ -31,6 +31,7 @@ def blank_state(*, tasks: int, nodes: int, models: int, categories: int, steps: 
             live=np.zeros(n, dtype=bool),
             shared=np.zeros(n, dtype=bool),
             backlog_s=np.zeros(n),
+            downlink_backlog_s=np.zeros(n),
             resident=np.ones((n, m), dtype=bool),
             memory_bytes=np.full(n, np.inf),
             power_w=np.zeros(n),

@@ -26,7 +26,7 @@ class Tasks:
     origin: Array  # int[T], which device the task comes from; tasks of one device share its LOCAL compute
     category: Array  # int[T], prompt category, a column of `Models.quality`
     model: Array  # int[T], wanted model row, or ANY
-    steps: Array  # int[T], wanted denoising steps, or ANY
+    steps: Array  # int[T], wanted denoising steps, or ANY; of a started task the most that it may take
     input_bits: Array  # float[T], sent up when the task leaves its device
     output_bits: Array  # float[T], sent back
     age_s: Array  # float[T], time since arrival
@@ -40,8 +40,8 @@ class Tasks:
     transmit_power_w: Array  # float[T], device radio power while sending
     local_backlog_s: Array  # float[T], work already promised on the task's own device
     planned: Array  # int[T], node row that the latest plan wanted, -1 = none: a warm start for the next one
-    # float[T], -1 = waiting. A started task keeps its node `planned` (not LOCAL) and its `model`; the steps that are done
-    # stay done, the one under way counts by its part, and only the number of steps in all may still change.
+    # float[T], -1 = waiting. A started task keeps its node `planned` (not LOCAL) and its `model`. These steps are done or
+    # under way (what is left of that one is in the node's backlog); only the number of steps in all may still change.
     done_steps: Array
     weights: Array  # float[T, 4], worth of quality, time, energy and money (see `physics.objective`)
 
@@ -55,6 +55,9 @@ class Nodes:
     # Row LOCAL: True = the device's clock may be lowered to `compute_share` of its full clock (DVFS).
     shared: Array
     backlog_s: Array  # float[N], work already promised (row LOCAL unused: see `Tasks.local_backlog_s`)
+    # float[N], until the downlink has sent what is promised (row LOCAL unused). Nodes that are not shared send one result at
+    # a time, in queue order.
+    downlink_backlog_s: Array
     resident: Array  # bool[N, M], models in memory
     memory_bytes: Array  # float[N], memory for models
     power_w: Array  # float[N], power while generating

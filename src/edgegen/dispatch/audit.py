@@ -73,6 +73,10 @@ class _AsRecorded(AbstractPolicy):
     def plans_at_once(self) -> int:  # type: ignore[override]
         return self.policy.plans_at_once
 
+    @property
+    def retargets(self) -> bool:  # type: ignore[override]
+        return self.policy.retargets
+
     def turn_to(self, entry: dict[str, Any]) -> None:
         """Prepare for the next line."""
         certificate = entry.get("certificate", {})

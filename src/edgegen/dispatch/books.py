@@ -2,7 +2,6 @@
 
 import collections
 import dataclasses
-import functools
 from collections.abc import Iterable
 
 import numpy as np
@@ -27,6 +26,11 @@ class Run:
     step: int = 0
     since_s: float = 0.0  # when the last thing happened: it got its turn after its upload, or finished a step
     asked: dict[int, Start] = dataclasses.field(default_factory=dict)  # whatever it was told to be, by steps
+
+    @property
+    def most_steps(self) -> int:
+        """What it was first planned with: time that was not there when it started is better kept for who comes next."""
+        return max(self.start.steps, *self.asked, 0)
 
     @property
     def generated(self) -> bool:
@@ -108,16 +112,27 @@ class NodeBook:
                 free_s = max(free_s, made_s) + run.air_s
         return max(0.0, free_s - now_s)
 
-    def promised_s(self, now_s: float) -> float:
-        """Return how long a new request has to wait here, for the node's compute or in effect for its downlink."""
-        if not self.runs:
-            return 0.0
-        return max(self.backlog_s(now_s), self.downlink_s(now_s) - self.shortest_s)
+    def still_open(self, now_s: float) -> tuple[float, float, list[tuple[Run, int]]]:
+        """Return what a plan can still change about the runs, and when the rest is over.
 
-    @functools.cached_property
-    def shortest_s(self) -> float:
-        """The time of the shortest picture: so much of a wait for the downlink passes while one is made."""
-        return min(speed.fixed_s + speed.step_s for speed in self.spec.speeds.values())
+        (seconds until the compute is free of all else, until the downlink is, open runs); every open run comes with the
+        number of its steps that are done or under way.
+        """
+        free_s, sent_s, busy, found = now_s, now_s, False, []
+        for run in self.runs.values():
+            begun = run.step + 1 if not busy and (run.step > 0 or run.since_s <= now_s) else 0
+            if run.generated or begun >= run.start.steps or run.row.request.wish.steps is not None:
+                made_s = run.since_s + run.start.fixed_s / 2 if run.generated else run.free_s(free_s, now_s)
+                free_s = max(free_s, run.free_s(free_s, now_s))
+                sent_s = max(sent_s, made_s) + run.air_s
+                busy |= not run.generated
+                continue
+            if begun:
+                first_s = run.start.predicted.load_s + run.start.fixed_s / 2 if run.step == 0 else 0.0
+                free_s += max(0.0, first_s + run.start.step_s - (now_s - run.since_s))
+            busy = True
+            found.append((run, begun))
+        return free_s - now_s, max(0.0, sent_s - now_s), found
 
     def turn_after(self, ended_s: float) -> None:
         """The run in front has left the node's compute: the next one gets its turn now."""
@@ -240,30 +255,40 @@ class Books:
         book.alive = False
         return lost
 
-    def load(self, now_s: float, ahead: Iterable[tuple[str, float]] = ()) -> NodeLoad:
-        """Return the nodes' columns of a State; `ahead` are seconds of waiting work by node to count as promised."""
+    def started(self, now_s: float) -> list[tuple[Run, int]]:
+        """Return the runs on servers whose steps a plan can still change, in the order in which each node takes them."""
+        return [found for book in self._servers if book.alive for found in book.still_open(now_s)[2]]
+
+    def load(self, now_s: float, ahead: Iterable[tuple[str, float]] = (), *, apart: bool = False) -> NodeLoad:
+        """Return the nodes' columns of a State.
+
+        ahead: seconds of waiting work by node to count as promised. apart: leave out the runs that `started` returns.
+        """
         catalog = self.catalog
         live = np.zeros(catalog.node_count, dtype=bool)
-        backlog = np.zeros(catalog.node_count)
+        backlog, downlink = np.zeros((2, catalog.node_count))
         resident = np.zeros((catalog.node_count, catalog.model_count), dtype=bool)
         live[LOCAL] = True
         for row, book in enumerate(self._servers, start=1):
             live[row] = book.alive
-            backlog[row] = book.promised_s(now_s)
+            if apart:
+                backlog[row], downlink[row], _ = book.still_open(now_s)
+            else:
+                backlog[row], downlink[row] = book.backlog_s(now_s), book.downlink_s(now_s)
             for model in book.resident:
                 resident[row, catalog.models[model]] = True
         # Row LOCAL speaks for every device: a model counts as loaded there when all devices that have it hold it.
         for name, row in catalog.models.items():
             having = [book for book in self._devices if name in book.spec.speeds]
             resident[LOCAL, row] = bool(having) and all(name in book.resident for book in having)
-        device_backlog = np.array([book.promised_s(now_s) for book in self._devices])
+        device_backlog = np.array([book.backlog_s(now_s) for book in self._devices])
         device_live = np.array([book.alive for book in self._devices])
         for node, seconds in ahead:
             if self.nodes[node].spec.tier == "device":
                 device_backlog[catalog.device_row(node)] += seconds
             else:
                 backlog[catalog.node_row(node)] += seconds
-        return NodeLoad(live, backlog, resident, device_live, device_backlog)
+        return NodeLoad(live, backlog, downlink, resident, device_live, device_backlog)
 
     def initial_models(self, node: str) -> list[str]:
         """Return the models that a node should hold from the beginning: in its order, as far as its memory goes."""

@@ -17,7 +17,7 @@ from edgegen.core.arrays import next_power_of_two
 from edgegen.core.errors import InputError, UnknownNameError
 from edgegen.core.state import ANY, LOCAL, Links, Models, Nodes, State, Tasks
 from edgegen.dispatch.fleet import TIERS, Fleet, Link, ModelSpec, NodeSpec
-from edgegen.dispatch.messages import Request, Wish
+from edgegen.dispatch.messages import Request, Start, Wish
 
 LEAST_TASKS = 8  # task tables have at least this many rows, so that few shapes occur
 _TASK_COLUMNS = tuple(field.name for field in dataclasses.fields(Tasks))
@@ -54,6 +54,7 @@ class NodeLoad:
 
     live: NDArray[np.bool_]  # [N]
     backlog_s: NDArray[np.float64]  # [N]
+    downlink_backlog_s: NDArray[np.float64]  # [N]
     resident: NDArray[np.bool_]  # [N, M]
     device_live: NDArray[np.bool_]  # [D]
     device_backlog_s: NDArray[np.float64]  # [D]
@@ -153,6 +154,16 @@ class Catalog:
         permitted[self.node_row(node)] = False
         return dataclasses.replace(row, allowed=allowed, permitted=permitted)
 
+    def under_way(self, row: TaskRow, start: Start, most: int, left_bits: float) -> TaskRow:
+        """Return a started request: it stays where it is with its model and at most its steps, and has `left_bits` to send."""
+        node, model = self.node_row(start.node), self.models[start.model]
+        ints, floats = row.ints.copy(), row.floats.copy()
+        ints[3:] = model, most
+        floats[0] = left_bits
+        allowed = np.arange(self.node_count) == node
+        permitted = allowed[:, None] & (np.arange(self.model_count) == model)[None, :]
+        return dataclasses.replace(row, ints=ints, floats=floats, allowed=allowed, permitted=permitted, plain=True)
+
     def state(
         self,
         rows: Sequence[TaskRow],
@@ -225,7 +236,12 @@ class Catalog:
         """
         nodes, tasks = state.nodes, state.tasks
         columns = [getattr(tasks, name).tobytes() for name in _TASK_COLUMNS]
-        columns += [nodes.live.tobytes(), nodes.backlog_s.tobytes(), nodes.resident.tobytes()]
+        columns += [
+            nodes.live.tobytes(),
+            nodes.backlog_s.tobytes(),
+            nodes.downlink_backlog_s.tobytes(),
+            nodes.resident.tobytes(),
+        ]
         columns.append(np.float64(state.clock_s).tobytes())
         return hashlib.sha256(self.digest.encode() + b"".join(columns)).hexdigest()[:32]
 
@@ -313,6 +329,7 @@ class Catalog:
             live=load.live,
             shared=shared,
             backlog_s=load.backlog_s,
+            downlink_backlog_s=load.downlink_backlog_s,
             resident=load.resident,
             memory_bytes=memory,
             power_w=power,

@@ -93,19 +93,20 @@ class Table:
         least = possible & (excess <= excess.min() + 1e-12)
         return _option(np.where(least, self.options.cost[at], np.inf))
 
-    def split(self, at: int, option: Option, *, clock: float | None = None, wait_s: float | None = None) -> Split:
-        """Return the predicted split of an option, at another clock or behind another queue where they are given."""
+    def split(self, at: int, option: Option, *, clock: float | None = None) -> Split:
+        """Return the predicted split of an option, at another clock where one is given."""
         table, (node, model, _) = self.options, option
         clock = float(table.clock.item(at, *option)) if clock is None else clock
-        wait_s = table.wait_s.item(at, node) if wait_s is None else wait_s
+        wait_s, load_s = table.wait_s.item(at, node), table.load_s.item(node, model)
         upload_s, work_s = table.upload_s.item(at, node), table.work_s.item(at, *option)
         energy_j = table.device_energy_j.item(at, *option)
         if node == LOCAL:
             energy_j = float(self.state.tasks.device_power_w[at]) * clock**2 * work_s
+        made_s = max(wait_s, upload_s) + load_s + work_s / clock
         return Split(
             upload_s=upload_s,
-            queue_s=max(0.0, wait_s - upload_s),
-            load_s=table.load_s.item(node, model),
+            queue_s=max(0.0, wait_s - upload_s) + max(0.0, table.link_s.item(node) - made_s),
+            load_s=load_s,
             generate_s=work_s / clock,
             download_s=table.download_s.item(at, node),
             device_energy_j=energy_j,

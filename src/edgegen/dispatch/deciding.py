@@ -36,7 +36,7 @@ class Decider:
 
     def __init__(self, policy: AbstractPolicy, name: str):
         self.policy, self.name = policy, name
-        self.plans_at_once = policy.plans_at_once
+        self.plans_at_once, self.retargets = policy.plans_at_once, policy.retargets
         self._decide = policy.decide  # an equinox module makes a new wrapper at every access
 
     def choose(self, table: Table) -> Answer:

@@ -121,12 +121,14 @@ class Dispatcher:
         if self._refuses(table):
             option, told = None, {"decision": None, "reason": refusal(table), "offer": table.offer(0)}
         else:
-            near = self._reach()
+            near, runs = self._reach(), self._open_runs(decider, now_s)
             rows = [waiting.row for waiting in near] + [row]
-            full = self._table(rows, now_s, [waiting.node for waiting in near]) if near else table
-            choice = decider.choose(full).choices[-1]
+            full = (
+                self._table(rows, now_s, [waiting.node for waiting in near] + [None], runs) if near or runs else table
+            )
+            choice = decider.choose(full).choices[len(near)]
             if not choice.refused or request.wish.allow_degrade:
-                choice = self._unheld(full, len(rows) - 1, choice, 0.0)
+                choice = self._unheld(full, len(near), choice, 0.0)
             option, told = choice.option, verdict(table, choice, decider.name)
         return {**answer, **told, "alternatives": table.alternatives(0, option)}
 
@@ -154,7 +156,7 @@ class Dispatcher:
         """Hear about a request that was started; plan when it leaves the node's compute."""
         match event:
             case Progressed(id, step):
-                if self.books.progress(id, step, now_s):
+                if self.books.progress(id, step, now_s, event.steps):
                     yield from self._resume(now_s)
             case Finished(id, actual):
                 book = self.books.node_of(id)
@@ -242,9 +244,27 @@ class Dispatcher:
 
     # planning
 
-    def _table(self, rows: list[TaskRow], now_s: float, planned: Sequence[str | None] = ()) -> Table:
-        state = self.catalog.state(rows, now_s, self.books.load(now_s), planned)
+    def _table(
+        self,
+        rows: list[TaskRow],
+        now_s: float,
+        planned: Sequence[str | None] = (),
+        runs: Sequence[tuple[Run, int]] = (),
+    ) -> Table:
+        """Tabulate waiting requests, and after them the started ones whose steps may change."""
+        for run, begun in runs:
+            left = 0.0 if begun else max(0.0, run.ready_s - now_s) / max(run.start.predicted.upload_s, 1e-9)
+            rows = [
+                *rows,
+                self.catalog.under_way(run.row, run.start, run.most_steps, left * run.row.request.input_bits),
+            ]
+        planned = [*planned, *(run.start.node for run, _ in runs)]
+        load = self.books.load(now_s, apart=bool(runs))
+        state = self.catalog.state(rows, now_s, load, planned, [float(begun) for _, begun in runs])
         return Table.of(self.catalog, rows, state)
+
+    def _open_runs(self, decider: Decider, now_s: float) -> list[tuple[Run, int]]:
+        return self.books.started(now_s) if decider.retargets else []
 
     def _admission_table(self, row: TaskRow, now_s: float) -> Table:
         """Tabulate the options of a request that just came, behind everything that is more urgent."""
@@ -274,10 +294,13 @@ class Dispatcher:
         """Plan those together that could start, and start what finds room, the most urgent first."""
         near = self._reach()
         if near:
-            if table is None:
-                table = self._table([entry.row for entry in near], now_s, [entry.node for entry in near])
+            runs = self._open_runs(self._decider, now_s)
+            if table is None or runs:
+                table = self._table([entry.row for entry in near], now_s, [entry.node for entry in near], runs)
             answer = self._decider.choose(table)
             self._plan = (table, answer)
+            for at, (run, _) in enumerate(runs, start=len(near)):
+                yield from self._orders.retarget(table, at, answer.choices[at], run)
             if answer.resident is not None:
                 yield from self._orders.keep(table, answer.resident)
             for at in sorted(range(len(near)), key=lambda at: near[at].urgency):

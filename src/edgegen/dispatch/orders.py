@@ -5,10 +5,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from edgegen.dispatch.books import Books, speed_at
+from edgegen.dispatch.books import Books, Run, speed_at
 from edgegen.dispatch.choices import Table
 from edgegen.dispatch.deciding import Choice
-from edgegen.dispatch.messages import Command, Evict, Load, Start
+from edgegen.dispatch.messages import Command, Evict, Load, Retarget, Start
 
 
 class Orders:
@@ -30,12 +30,15 @@ class Orders:
         speed = speed_at(book.spec, model, choice.clock)
         wait_s, load_s = book.backlog_s(now_s), 0.0 if model in book.resident else speed.load_s
         generate_s = speed.fixed_s + steps * speed.step_s
-        split = table.split(at, option, clock=choice.clock, wait_s=wait_s)
+        split = table.split(at, option, clock=choice.clock)
         made_s = max(wait_s, split.upload_s) + load_s + generate_s
         downlink_s = max(0.0, book.downlink_s(now_s) - made_s) if split.download_s > 0 else 0.0
         waited_s = max(0.0, now_s - request.arrived_s)
         split = dataclasses.replace(
-            split, queue_s=split.queue_s + waited_s + downlink_s, load_s=load_s, generate_s=generate_s
+            split,
+            queue_s=max(0.0, wait_s - split.upload_s) + waited_s + downlink_s,
+            load_s=load_s,
+            generate_s=generate_s,
         )
         start = Start(
             id=request.id,
@@ -56,6 +59,28 @@ class Orders:
         )
         self.books.begin(row, start, now_s)
         yield start
+
+    def retarget(self, table: Table, at: int, choice: Choice, run: Run) -> Iterator[Command]:
+        """Let a started request finish with the number of steps that was chosen, if that is another one."""
+        start, option = run.start, choice.option
+        if option is None:
+            return
+        node, model, steps = table.names(at, option)
+        if steps == start.steps or (node, model) != (start.node, start.model):
+            return
+        generate_s = start.fixed_s + steps * start.step_s
+        scale = generate_s / start.predicted.generate_s
+        predicted = dataclasses.replace(
+            start.predicted,
+            generate_s=generate_s,
+            node_energy_j=start.predicted.node_energy_j * scale,
+            money_usd=start.predicted.money_usd * scale,
+        )
+        why = "others wait" if steps < start.steps else "there is time"
+        reason = f"{steps} instead of {start.steps} steps: {why}"
+        command = Retarget(start.id, node, steps, table.quality(at, option), predicted, reason)
+        self.books.retarget(start.id, command)
+        yield command
 
     def _make_room(self, node: str, model: str) -> Iterator[Command]:
         book = self.books.nodes[node]

@@ -29,6 +29,7 @@ class Options:
     upload_s: Array  # float[T, N]
     download_s: Array  # float[T, N]
     wait_s: Array  # float[T, N], until the node is free, counted from now
+    link_s: Array  # float[N], until the downlink is free; 0 where it is divided
     load_s: Array  # float[N, M]
     clock: Array  # float[T, N, M, S], compute share: the best clock at LOCAL, 1 elsewhere
     work_s: Array  # float[T, N, M, S], generation at full speed
@@ -154,14 +155,15 @@ def combine(state: State, known: Sizes) -> Options:
     wait_s, load_s = promised_s(state), xp.where(nodes.resident, 0.0, state.models.load_s)
     if xp is not np or (tasks.done_steps >= 0).any():
         known = _started(xp, state, known)
-    start_s = xp.maximum(wait_s, known.upload_s) + known.download_s
-    fixed_part_s = start_s[:, :, None, None] + load_s[None, :, :, None]
+    start_s = xp.maximum(wait_s, known.upload_s)
+    fixed_part_s, link_s = start_s[:, :, None, None] + load_s[None, :, :, None], link_backlog_s(state)
     if xp is np and not nodes.shared[LOCAL]:  # no clock can be lowered
-        clock, total_s, device_j = np.ones_like(known.work_s), fixed_part_s + known.work_s, known.device_energy_j
+        clock, made_s, device_j = np.ones_like(known.work_s), fixed_part_s + known.work_s, known.device_energy_j
     else:
         clock = _best_clock(xp, state, known, fixed_part_s)
-        total_s = fixed_part_s + known.work_s / clock
+        made_s = fixed_part_s + known.work_s / clock
         device_j = xp.where(known.local, known.device_energy_j * clock**2, known.device_energy_j)
+    total_s = xp.maximum(made_s, link_s[None, :, None, None]) + known.download_s[:, :, None, None]
     possible = known.runs & nodes.live[None, :, None, None]
     within = known.within & (device_j <= (tasks.energy_budget_j * (1 + 1e-6))[:, None, None, None])
     affordable = possible & within
@@ -175,6 +177,7 @@ def combine(state: State, known: Sizes) -> Options:
         upload_s=known.upload_s,
         download_s=known.download_s,
         wait_s=wait_s,
+        link_s=link_s,
         load_s=load_s,
         clock=clock,
         work_s=known.work_s,
@@ -223,6 +226,20 @@ def promised_s(state: State) -> Array:
     return xp.where(local, state.tasks.local_backlog_s[:, None], state.nodes.backlog_s[None, :])
 
 
+def air_s(state: State, table: Options) -> Array:
+    """Return how long float[T, N] a result takes a node's downlink; it is on its device half a round trip later."""
+    xp = namespace(state.tasks.live, table.download_s)
+    away = (xp.arange(state.node_count) != LOCAL)[None, :]
+    return xp.where(away, xp.maximum(table.download_s - state.links.rtt_s / 2, 0.0), 0.0)
+
+
+def link_backlog_s(state: State) -> Array:
+    """Return how long float[N] each downlink is busy with earlier promises; 0 where it is divided, and for LOCAL."""
+    xp, nodes = namespace(state.nodes.downlink_backlog_s), state.nodes
+    away = xp.arange(state.node_count) != LOCAL
+    return xp.where(away & ~nodes.shared, nodes.downlink_backlog_s, 0.0)
+
+
 def full_speed_s(state: State) -> Array:
     """Return the seconds float[T, N, M, S] of generation at full speed."""
     xp = namespace(state.tasks.live, state.models.step_s)
@@ -260,6 +277,7 @@ def _runs(xp, state: State) -> Array:
     node_ok = tasks.live[:, None] & tasks.allowed
     model_ok = (tasks.model == ANY)[:, None] | one_hot(xp, tasks.model, state.model_count)
     runs = models.available & models.live[None, :] & (models.memory_bytes[None, :] <= nodes.memory_bytes[:, None])
-    steps_ok = (tasks.steps == ANY)[:, None] | (tasks.steps[:, None] == state.steps[None, :])
+    exact, most = tasks.steps[:, None] == state.steps[None, :], tasks.steps[:, None] >= state.steps[None, :]
+    steps_ok = (tasks.steps == ANY)[:, None] | exact | ((tasks.done_steps >= 0)[:, None] & most)
     where = node_ok[:, :, None] & model_ok[:, None, :] & runs[None]
     return where[..., None] & steps_ok[:, None, None, :]

@@ -14,7 +14,7 @@ from edgegen.core.ledger import Ledger
 from edgegen.core.state import LOCAL, State
 from edgegen.core.tree import value
 from edgegen.physics.channel import rate_bps
-from edgegen.physics.options import done_s
+from edgegen.physics.options import done_s, link_backlog_s
 
 
 @value
@@ -83,7 +83,7 @@ def _radio(xp, state: State, decision: Decision, node: Array) -> tuple[Array, Ar
 def queue_wait_s(state: State, decision: Decision, sizes: Work) -> Array:
     """Return how long float[T] each task waits for its node after its upload.
 
-    A node that is not shared serves one task at a time, first what it has already promised, then what has
+    A node that is not shared serves one task at a time and sends one result at a time, first what it has already promised, then what has
     started, then in order of slack (time left to the deadline; the older first among equals). A shared node serves everybody at once.
     """
     xp = namespace(state.tasks.live, decision.node)
@@ -101,7 +101,23 @@ def queue_wait_s(state: State, decision: Decision, sizes: Work) -> Array:
     queued = sizes.local | ~take_rows(xp, state.nodes.shared, decision.node, True)
     promised_s = xp.where(sizes.local, tasks.local_backlog_s, take_rows(xp, state.nodes.backlog_s, decision.node, 0.0))
     wait_s = xp.where(queued, promised_s + ahead_s, promised_s)
-    return xp.where(sizes.served, xp.maximum(wait_s - sizes.upload_s, 0.0), 0.0)
+    turn_s = xp.maximum(wait_s - sizes.upload_s, 0.0)
+    made_s = sizes.upload_s + turn_s + sizes.load_s + sizes.generate_s
+    link_s = _link_wait_s(xp, state, decision, sizes, made_s, same & first)
+    return xp.where(sizes.served, turn_s + xp.where(queued & ~sizes.local, link_s, 0.0), 0.0)
+
+
+def _link_wait_s(xp, state: State, decision: Decision, sizes: Work, made_s: Array, before: Array) -> Array:
+    """Return how long float[T] each result waits for its node's downlink; `before` bool[T, T]: whose come earlier there.
+
+    A result is sent when it is made and the one before it has been sent: f_k = max(made_k, f_before) + air_k.
+    """
+    rows = xp.arange(state.task_count)
+    air_s = xp.maximum(sizes.download_s - take_rows(xp, state.links.rtt_s.T, decision.node, 0.0)[rows, rows] / 2, 0.0)
+    earlier_s = xp.where(before, air_s[None, :], 0.0).sum(axis=1)
+    since_s = xp.where(before | (rows[:, None] == rows[None, :]), (made_s - earlier_s)[None, :], -np.inf).max(axis=1)
+    free_s = take_rows(xp, link_backlog_s(state), decision.node, 0.0)
+    return xp.maximum(since_s, free_s) + earlier_s - made_s
 
 
 @padding_is_silent

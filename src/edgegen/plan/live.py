@@ -33,6 +33,7 @@ class CertifiedPlanner(AbstractPolicy):
     """
 
     plans_at_once: ClassVar[int] = 64
+    retargets: ClassVar[bool] = True
 
     effort: int = eqx.field(default=8_000, static=True)
     rounds: int = eqx.field(default=12, static=True)

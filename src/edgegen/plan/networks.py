@@ -168,6 +168,7 @@ def fleet(seed: int, *, tasks: int = 12, nodes: int = 4, models: int = 3, device
     m.load_s[:], m.fixed_s[:] = 0.2, rng.uniform(0.005, 0.03, (nodes, models))
     m.step_s[:] = np.linspace(1.0, 0.2, nodes)[:, None] * np.linspace(0.02, 0.09, models)[None, :]
     reach = np.linspace(0.7, 0.95, models)[:, None, None] - np.linspace(0, 0.3, 4)[None, :, None]
+    n.downlink_backlog_s[1:] = rng.exponential(0.2, nodes - 1)
     m.quality[:] = reach * (1 - np.exp(-steps / np.linspace(2, 5, 4)[:, None]))[None]
     return state
 

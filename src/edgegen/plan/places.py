@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from edgegen.core.state import LOCAL, State
-from edgegen.physics.options import Options
+from edgegen.physics.options import Options, air_s
 from edgegen.plan.menu import Menu, Menus
 from edgegen.plan.shares import Load, Split, split_node
 
@@ -45,6 +45,7 @@ class Places:
         self._wait_s, self._up_s, self._down_s = (
             part.tolist() for part in (table.wait_s, table.upload_s, table.download_s)
         )
+        self._link_s, self._air_s = table.link_s.tolist(), air_s(state, table).tolist()
         self._send_cost = (menus.prices.radio[:, None] * table.upload_s).tolist()
         self.solved = 0  # values computed so far
 
@@ -94,14 +95,15 @@ class Places:
     ) -> tuple[list[float], int | None]:
         """Seconds from now to each result, and the first task that is late.
 
-        A task waits from its upload on; earlier tasks count in full.
+        A task waits from its upload on; earlier tasks count in full. Results are sent in turn.
         """
-        ahead_s, late = self._wait_s[tasks[0]][node], None
+        ahead_s, link_s, late = self._wait_s[tasks[0]][node], self._link_s[node], None
         ends = []
         for k, (task, menu, pick) in enumerate(zip(tasks, menus, picks, strict=True)):
             busy_s = menu.busy_list[pick]
-            end_s = max(ahead_s, self._up_s[task][node]) + busy_s + self._down_s[task][node]
-            ahead_s += busy_s
+            sent_s = max(max(ahead_s, self._up_s[task][node]) + busy_s, link_s)
+            end_s = sent_s + self._down_s[task][node]
+            ahead_s, link_s = ahead_s + busy_s, sent_s + self._air_s[task][node]
             if late is None and end_s > self._left_s[task]:
                 late = k
             ends.append(end_s)

@@ -34,10 +34,11 @@ def solved(problem: Problem, effort: int = 100_000):
 
 def turn_cost(problem: Problem, p: int, order, picks) -> float:
     """Cost of serving tasks on one place in a given order with given options, written from the model alone."""
-    free_s, total = problem.wait_s[p], 0.0
+    free_s, link_s, total = problem.wait_s[p], problem.link_s[p], 0.0
     for t, o in zip(order, picks, strict=True):
-        end_s = max(free_s, problem.up_s[t, p]) + problem.busy_s[t, p, o] + problem.down_s[t, p]
-        free_s += problem.busy_s[t, p, o]
+        sent_s = max(max(free_s, problem.up_s[t, p]) + problem.busy_s[t, p, o], link_s)
+        end_s = sent_s + problem.down_s[t, p]
+        free_s, link_s = free_s + problem.busy_s[t, p, o], sent_s + problem.air_s[t, p]
         if end_s > problem.left_s[t]:
             return np.inf
         total += problem.cost[t, p, o] + problem.base[t, p] + problem.price[t] * end_s
@@ -117,8 +118,8 @@ def test_crowded_plans_have_small_gaps():
     for seed in range(20):
         state = fleet(seed, tasks=48, nodes=8, devices=6)
         gaps.append(plan_queues(state, tabulate(state), GENEROUS).certificate.gap)
-    assert np.mean(gaps) < 0.03
-    assert np.max(gaps) < 0.1
+    assert np.mean(gaps) < 0.04  # the bound knows nothing of results that wait for a downlink
+    assert np.max(gaps) < 0.15
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -13,7 +13,7 @@ from numba import njit
 from edgegen.core.arrays import padding_is_silent
 from edgegen.core.state import ENERGY, LOCAL, QUALITY, TIME, State
 from edgegen.physics.objective import REFUSAL, scales
-from edgegen.physics.options import Options
+from edgegen.physics.options import Options, air_s
 from edgegen.plan.menu import cost_without_time
 
 UNSERVED = -1  # the place of a task that waits
@@ -24,8 +24,10 @@ class Problem(NamedTuple):
     """What the kernels read."""
 
     wait_s: np.ndarray  # float[P], until the place is free
+    link_s: np.ndarray  # float[P], until its downlink is free
     up_s: np.ndarray  # float[T, P]
-    down_s: np.ndarray  # float[T, P]
+    down_s: np.ndarray  # float[T, P], from the downlink's turn to the device
+    air_s: np.ndarray  # float[T, P], how long the downlink is taken
     base: np.ndarray  # float[T, P], cost of the radio
     left_s: np.ndarray  # float[T], until the deadline
     price: np.ndarray  # float[T], cost of a second
@@ -69,8 +71,10 @@ def queues(state: State, table: Options) -> Queues:
         wait_s[place] = tasks.local_backlog_s[rows][tasks.origin[rows] == device][0]
     problem = Problem(
         wait_s=wait_s,
+        link_s=table.link_s[nodes],
         up_s=table.upload_s[rows][:, nodes],
         down_s=table.download_s[rows][:, nodes],
+        air_s=air_s(state, table)[rows][:, nodes],
         base=(joule * tasks.transmit_power_w[rows])[:, None] * table.upload_s[rows][:, nodes],
         left_s=left_s[rows],
         price=weights[:, TIME] / time_scale,
@@ -89,11 +93,13 @@ def queues(state: State, table: Options) -> Queues:
 
 def _with_started(problem: Problem, started: np.ndarray) -> Problem:
     """Return the problem in which started tasks are never given up: a deadline that nothing can save does not count."""
-    free_s, left_s = problem.wait_s.copy(), problem.left_s.copy()
+    free_s, link_s, left_s = problem.wait_s.copy(), problem.link_s.copy(), problem.left_s.copy()
     for t in np.flatnonzero(started & (problem.options > 0).any(axis=1)):
         p = int(problem.options[t].argmax())
         free_s[p] += problem.busy_s[t, p, 0]
-        if max(free_s[p], problem.up_s[t, p] + problem.busy_s[t, p, 0]) + problem.down_s[t, p] > left_s[t]:
+        sent_s = max(free_s[p], problem.up_s[t, p] + problem.busy_s[t, p, 0], link_s[p])
+        link_s[p] = sent_s + problem.air_s[t, p]
+        if sent_s + problem.down_s[t, p] > left_s[t]:
             left_s[t] = np.inf
     refusal = np.where(started & (problem.options > 0).any(axis=1), NEVER, problem.refusal)
     return problem._replace(left_s=left_s, refusal=refusal)

@@ -67,12 +67,18 @@ def queue_value(problem, p, members, count, picks):
 
 @njit(cache=True)
 def _in_turn(problem, p, members, count, picks):
-    """Return (cost, position of the first late member or -1); a task waits from its upload on, as `physics.predict` says."""
-    free_s, total = problem.wait_s[p], 0.0
+    """Return (cost, position of the first late member or -1).
+
+    Results are sent in turn, too. A task waits from its upload on, as `physics.predict` says.
+    """
+    free_s, link_s, total = problem.wait_s[p], problem.link_s[p], 0.0
     for k in range(count):
         t, o = members[k], picks[k]
-        end_s = max(free_s, problem.up_s[t, p]) + problem.busy_s[t, p, o] + problem.down_s[t, p]
+        made_s = max(free_s, problem.up_s[t, p]) + problem.busy_s[t, p, o]
+        sent_s = max(made_s, link_s)
+        end_s = sent_s + problem.down_s[t, p]
         free_s += problem.busy_s[t, p, o]
+        link_s = sent_s + problem.air_s[t, p]
         if end_s > problem.left_s[t]:
             return INFINITE, k
         total += problem.cost[t, p, o] + problem.base[t, p] + problem.price[t] * end_s
