@@ -58,7 +58,7 @@ def story(client, identifier):
 
 @pytest.mark.parametrize("maker", ["instant", "inside"])
 @pytest.mark.parametrize(
-    ("first", "done", "wanted", "direction"), [(16, 4, 8, "fewer"), (4, 2, 8, "more"), (16, 0, 2, "fewer")]
+    ("first", "done", "wanted", "direction"), [(16, 4, 8, "fewer"), (8, 2, 16, "more"), (16, 0, 2, "fewer")]
 )
 def test_the_answer_the_story_and_the_metrics_tell_the_steps_that_were_made(
     changing, maker, first, done, wanted, direction
@@ -72,7 +72,7 @@ def test_the_answer_the_story_and_the_metrics_tell_the_steps_that_were_made(
     assert item["quality_estimate"] == QUALITY
     assert item["reason"].endswith(f". It finishes with {wanted} steps.")
     assert item["predicted"]["generate_s"] == pytest.approx(wanted * STEP_S)
-    assert wanted * STEP_S - 1e-6 <= item["actual"]["generate_s"] < (wanted + 2) * STEP_S
+    assert wanted * STEP_S - 1e-6 <= item["actual"]["generate_s"] < (max(first, wanted) + 2) * STEP_S
     assert [line["what"] for line in told["events"]] == ["started", "retargeted", "finished"]
     line = told["events"][1]
     assert (line["steps_before"], line["steps"]) == (first, wanted)
@@ -163,18 +163,21 @@ def test_the_journal_of_a_gateway_keeps_the_change(changing, tmp_path):
     assert (told[0], told[-1]) == (16, 8)
 
 
+def by_engine(steps: int, done: int, wanted: int) -> np.ndarray:
+    folder = builtin.folder("shapes-s")
+    engine = Engine(OnnxBackend(folder), max_batch=1)
+    engine.submit(EngineRequest("x", "a red circle", steps, 5, *builtin.sampling(folder)))
+    events = [engine.step()[0] for _ in range(done)]
+    assert engine.retarget("x", wanted)
+    while not events[-1].finished:
+        events += engine.step()
+    assert len(events) == wanted
+    return events[-1].picture
+
+
 def test_a_real_picture_is_the_one_that_its_sampler_makes_with_this_change(changing):
     with changing(4, 8, maker="builtin") as client:
         answer = post(client, 16)
     found = np.asarray(Image.open(io.BytesIO(base64.b64decode(answer["data"][0]["b64_json"]))))
-    folder = builtin.folder("shapes-s")
-    engine = Engine(OnnxBackend(folder), max_batch=1)
-    engine.submit(EngineRequest("x", "a red circle", 16, 5, *builtin.sampling(folder)))
-    picture, done = None, 0
-    while picture is None:
-        if done == 5:  # the fifth step had begun when the gateway heard of the fourth
-            engine.retarget("x", 8)
-        (event,) = engine.step()
-        picture, done = event.picture, event.step
-    assert done == 8
-    assert (found == picture).all()
+    # The fifth step has begun when the gateway hears of the fourth; on a busy machine another one or two.
+    assert any((found == by_engine(16, done, 8)).all() for done in (5, 6, 7))
