@@ -3,6 +3,7 @@
 import collections
 import dataclasses
 from collections.abc import Iterable
+from typing import Literal
 
 import numpy as np
 
@@ -134,6 +135,15 @@ class NodeBook:
             found.append((run, begun))
         return free_s - now_s, max(0.0, sent_s - now_s), found
 
+    def squeezed_s(self, now_s: float) -> tuple[float, float]:
+        """Return until when compute and downlink are busy if every open run finishes as soon as it can."""
+        free_s, sent_s, found = self.still_open(now_s)
+        for run, begun in found:
+            first_s = run.start.fixed_s / 2 if begun else run.start.predicted.load_s + run.start.fixed_s
+            free_s += first_s + run.start.step_s
+            sent_s = max(free_s, sent_s) + run.air_s
+        return free_s, sent_s
+
     def turn_after(self, ended_s: float) -> None:
         """The run in front has left the node's compute: the next one gets its turn now."""
         for run in self.runs.values():
@@ -259,10 +269,17 @@ class Books:
         """Return the runs on servers whose steps a plan can still change, in the order in which each node takes them."""
         return [found for book in self._servers if book.alive for found in book.still_open(now_s)[2]]
 
-    def load(self, now_s: float, ahead: Iterable[tuple[str, float]] = (), *, apart: bool = False) -> NodeLoad:
+    def load(
+        self,
+        now_s: float,
+        ahead: Iterable[tuple[str, float]] = (),
+        *,
+        runs: Literal["planned", "squeezed", "apart"] = "planned",
+    ) -> NodeLoad:
         """Return the nodes' columns of a State.
 
-        ahead: seconds of waiting work by node to count as promised. apart: leave out the runs that `started` returns.
+        ahead: seconds of waiting work by node to count as promised. runs: those whose steps can still change count with
+        the steps that they have, with the fewest that they could finish with, or not at all.
         """
         catalog = self.catalog
         live = np.zeros(catalog.node_count, dtype=bool)
@@ -271,8 +288,10 @@ class Books:
         live[LOCAL] = True
         for row, book in enumerate(self._servers, start=1):
             live[row] = book.alive
-            if apart:
+            if runs == "apart":
                 backlog[row], downlink[row], _ = book.still_open(now_s)
+            elif runs == "squeezed":
+                backlog[row], downlink[row] = book.squeezed_s(now_s)
             else:
                 backlog[row], downlink[row] = book.backlog_s(now_s), book.downlink_s(now_s)
             for model in book.resident:

@@ -259,7 +259,7 @@ class Dispatcher:
                 self.catalog.under_way(run.row, run.start, run.most_steps, left * run.row.request.input_bits),
             ]
         planned = [*planned, *(run.start.node for run, _ in runs)]
-        load = self.books.load(now_s, apart=bool(runs))
+        load = self.books.load(now_s, runs="apart" if runs else "planned")
         state = self.catalog.state(rows, now_s, load, planned, [float(begun) for _, begun in runs])
         return Table.of(self.catalog, rows, state)
 
@@ -270,7 +270,8 @@ class Dispatcher:
         """Tabulate the options of a request that just came, behind everything that is more urgent."""
         due_s = row.request.arrived_s + row.request.limits.deadline_s
         ahead = [(w.node, w.work_s) for w in self._waiting.values() if w.node is not None and w.due_s <= due_s]
-        return Table.of(self.catalog, [row], self.catalog.state([row], now_s, self.books.load(now_s, ahead)))
+        runs = "squeezed" if self._decider.retargets else "planned"
+        return Table.of(self.catalog, [row], self.catalog.state([row], now_s, self.books.load(now_s, ahead, runs=runs)))
 
     def _reach(self) -> list[Waiting]:
         """Return those that a plan is about now."""

@@ -14,7 +14,7 @@ from edgegen.core.ledger import Ledger
 from edgegen.core.state import LOCAL, State
 from edgegen.core.tree import value
 from edgegen.physics.channel import rate_bps
-from edgegen.physics.options import done_s, link_backlog_s
+from edgegen.physics.options import done_s, fresh_quality, link_backlog_s, quality_after
 
 
 @value
@@ -61,8 +61,8 @@ def work(state: State, decision: Decision) -> Work:
 def quality_of(state: State, decision: Decision) -> Array:
     """Return the expected quality float[T] of each task's model and steps (0 for steps that are not offered)."""
     xp = namespace(state.tasks.live, decision.node)
-    model, category = xp.where(decision.placed, decision.model, 0), xp.where(state.tasks.live, state.tasks.category, 0)
-    curve = state.models.quality[model, category]
+    rows, model = xp.arange(state.task_count), xp.where(decision.placed, decision.model, 0)
+    curve = quality_after(state, fresh_quality(state))[rows, model]
     at = decision.steps[:, None] == state.steps[None, :]
     return xp.where(at, curve, 0.0).sum(axis=1)
 
