@@ -2,7 +2,7 @@
 
 import collections
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -135,12 +135,13 @@ class NodeBook:
             found.append((run, begun))
         return free_s - now_s, max(0.0, sent_s - now_s), found
 
-    def squeezed_s(self, now_s: float) -> tuple[float, float]:
-        """Return until when compute and downlink are busy if every open run finishes as soon as it can."""
+    def squeezed_s(self, now_s: float, offered: Sequence[int]) -> tuple[float, float]:
+        """Return until when compute and downlink are busy if every open run finishes as soon as the offered steps let it."""
         free_s, sent_s, found = self.still_open(now_s)
         for run, begun in found:
             first_s = run.start.fixed_s / 2 if begun else run.start.predicted.load_s + run.start.fixed_s
-            free_s += first_s + run.start.step_s
+            fewest = min((steps for steps in offered if steps > begun), default=run.start.steps)
+            free_s += first_s + (min(fewest, run.start.steps) - begun) * run.start.step_s
             sent_s = max(free_s, sent_s) + run.air_s
         return free_s, sent_s
 
@@ -291,7 +292,7 @@ class Books:
             if runs == "apart":
                 backlog[row], downlink[row], _ = book.still_open(now_s)
             elif runs == "squeezed":
-                backlog[row], downlink[row] = book.squeezed_s(now_s)
+                backlog[row], downlink[row] = book.squeezed_s(now_s, catalog.fleet.steps)
             else:
                 backlog[row], downlink[row] = book.backlog_s(now_s), book.downlink_s(now_s)
             for model in book.resident:

@@ -196,6 +196,7 @@ def _started(xp, state: State, known: Sizes) -> Sizes:
     quality = quality_after(state, known.quality)
     return dataclasses.replace(
         known,
+        upload_s=xp.where((done > 0)[:, None], 0.0, known.upload_s),
         quality=quality,
         within=_within(state, quality, known.money_usd),
         error_cost=_error_cost(state, quality),

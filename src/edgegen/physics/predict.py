@@ -44,13 +44,13 @@ def work(state: State, decision: Decision) -> Work:
     divided = state.nodes.shared[node]
     share = xp.where(divided & served, xp.maximum(decision.compute_share, 1e-9), 1.0)
     up, down = _radio(xp, state, decision, node)
-    away = served & ~local
+    away, sending = served & ~local, served & ~local & (state.tasks.done_steps <= 0)
     loaded = state.nodes.resident[node, model]
     return Work(
         served=served,
         local=served & local,
         quality=xp.where(served, quality_of(state, decision), 0.0),
-        upload_s=xp.where(away, up, 0.0),
+        upload_s=xp.where(sending, up, 0.0),
         download_s=xp.where(away, down, 0.0),
         load_s=xp.where(served & ~loaded, state.models.load_s[node, model], 0.0),
         full_speed_s=full_speed_s,
