@@ -46,7 +46,7 @@ def test_the_default_is_a_phone_two_unequal_edge_servers_and_a_cloud():
         ("edge-2", "edge"),
         ("cloud", "cloud"),
     ]
-    assert config.policy.name == "planner"
+    assert config.policy.name == "certified"
     assert config.objective.weights == (1.0, 0.3, 0.2, 0.05)
     assert (config.gateway.payload.input, config.gateway.payload.output) == (2e3, 5e5)
     edge = config.node("edge-2").link

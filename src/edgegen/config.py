@@ -111,7 +111,7 @@ class GatewaySection(_Section):
 class PolicySection(_Section):
     """Who decides."""
 
-    name: str = "planner"
+    name: str = "certified"
     budget: Duration = 0.008  # s, how long a decision may take before the best plan so far is used
 
 

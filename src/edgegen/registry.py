@@ -13,7 +13,7 @@ from importlib.metadata import entry_points
 from edgegen.core.errors import InputError, UnknownNameError
 
 GROUP = "edgegen.policies"
-DEFAULT = "planner"
+DEFAULT = "certified"
 
 _BUILT_IN = {
     "planner": "edgegen.plan.joint:JointPlanner",

@@ -47,7 +47,7 @@ def test_plan_explains_one_request_as_a_table_and_as_json(real):
     assert told.exit_code == 0, told.exception
     assert "chosen" in told.stdout
     answer = json.loads(call("plan", "a cat", "--config", real, "--deadline", "60 s", "--json").stdout)
-    assert answer["policy"] == "planner"
+    assert answer["policy"] == "certified"
     assert answer["decision"]["node"] in ("laptop", "orin")
     assert {other["node"] for other in answer["alternatives"]} | {answer["decision"]["node"]} == {"laptop", "orin"}
 

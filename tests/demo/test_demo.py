@@ -122,7 +122,7 @@ def test_the_demo_runs_from_end_to_end(tmp_path):
         config, build_fleet(config), folder=tmp_path / "demo", count=6, seconds=2.0, seed=1, progress=progress
     )
     assert [row.requests for row in found.scores] == [6, 6]
-    assert found.scores[1].policy == "planner"
+    assert found.scores[1].policy == "certified"
     assert sum(row.attained for row in found.scores) > 0
     assert len(seen) == 12
     assert stages

@@ -197,8 +197,8 @@ def test_the_looking_routes_look_as_promised(live_gateway):
         assert client.get("/v1/images/generations").status_code == 405
     assert {"name", "tier", "models", "resident", "queue", "running", "backlog_s", "utilisation", "alive", "paced",
             "emulated", "energy_j", "finished", "link"} <= set(node)  # fmt: skip
-    assert "planner" in [entry["name"] for entry in policies["data"]]
-    assert policies["current"] == "planner"
+    assert "certified" in [entry["name"] for entry in policies["data"]]
+    assert policies["current"] == "certified"
     assert "circle" in grammar["words"]
     assert set(grammar["examples"]) == set(grammar["categories"])
     assert listed["status"] == "finished"

@@ -19,7 +19,7 @@ from edgegen.dispatch.fleet import Fleet
 from edgegen.dispatch.messages import Limits, Request
 from edgegen.dispatch.replay import simulate
 from edgegen.observe.logs import set_up
-from edgegen.registry import load_policy
+from edgegen.registry import DEFAULT, load_policy
 from edgegen.serve.compose import compose
 from edgegen.serve.run import in_thread
 
@@ -66,7 +66,7 @@ def run_demo(
     baseline, expected = best_fixed_steps(config, fleet, asks)
     load_before = os.getloadavg()[0]
     runs: dict[str, Sequence[Judged]] = {}
-    for policy in (baseline, "planner"):
+    for policy in (baseline, DEFAULT):
         progress.stage(f"{count} requests in {seconds:g} s under {policy}")
         told = lambda outcome, policy=policy: progress.outcome(policy, outcome)  # noqa: E731
         runs[policy] = run_live(config, fleet, policy, asks, told)
