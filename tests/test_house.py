@@ -136,7 +136,7 @@ BROUGHT_ALONG = {"starlette": "fastapi", "jaxlib": "jax", "click": "typer", "pyd
 EXTRAS = {
     "train": ("train",),
     "oracles": ("plan", "certified", "oracles"),
-    "cluster": ("plan", "certified", "on_ray.py"),
+    "cluster": ("plan", "certified", "wide", "on_ray.py"),
 }
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from edgegen.bench.scale import wide_bars
-from edgegen.plan.certified.executors import Processes, Serial
+from edgegen.plan.certified.wide.executors import Processes, Serial
 
 
 @pytest.mark.parametrize(("executor", "bars"), [(Serial, 8), (Processes, 9)])

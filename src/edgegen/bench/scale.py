@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from edgegen.core.result import Bar, median_interval
-from edgegen.plan.certified.executors import AbstractExecutor, Processes, Serial, cores
+from edgegen.plan.certified.wide.executors import AbstractExecutor, Processes, Serial, cores
 
 NAME = "scale"
 SUMMARY = "many plans in one call, and wide plans by regions: seconds, certified gap, memory up to 100,000 users"
@@ -79,9 +79,9 @@ def _same(one: Any, other: Any) -> bool:
 
 def table_bars() -> list[Bar]:
     """Cost, bound and time of a plan by regions against the planner that holds everybody in one table."""
-    from edgegen.plan.certified.decomposed import plan_wide
     from edgegen.plan.certified.planner import plan
-    from edgegen.plan.certified.wide_draw import wide_draw
+    from edgegen.plan.certified.wide.draw import wide_draw
+    from edgegen.plan.certified.wide.planner import plan_wide
 
     users, servers, size = BOTH
     costs, bounds, times = [], [], []
@@ -107,9 +107,9 @@ def wide_bars(
     users: int, servers: int, executor: type, progress: Callable[[str], None], family: str = "default"
 ) -> list[Bar]:
     """Seconds, certified gap, refused users and memory of one wide plan."""
-    from edgegen.plan.certified.decomposed import device_options, plan_wide
-    from edgegen.plan.certified.wide_checker import check_wide
-    from edgegen.plan.certified.wide_draw import wide_draw
+    from edgegen.plan.certified.wide.checker import check_wide
+    from edgegen.plan.certified.wide.draw import wide_draw
+    from edgegen.plan.certified.wide.planner import device_options, plan_wide
 
     wide = wide_draw(0, users=users, servers=servers, family=family)
     wide = wide.replace(devices=wide.devices.replace(refusal_cost=np.full(users, REFUSAL)))

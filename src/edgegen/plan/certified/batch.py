@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 from edgegen.core.errors import InputError
-from edgegen.plan.certified.executors import cores
 from edgegen.plan.certified.instance import Instance
 from edgegen.plan.certified.planner import GOAL, CertifiedPlan, plan
+from edgegen.plan.certified.wide.executors import cores
 
 
 def plan_many(

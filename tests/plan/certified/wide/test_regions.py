@@ -9,17 +9,17 @@ import pytest
 
 from edgegen.core.errors import InputError
 from edgegen.plan.certified.checker import check
-from edgegen.plan.certified.decomposed import plan_wide
 from edgegen.plan.certified.draw import FAMILIES
-from edgegen.plan.certified.exchange import ANNEALING, Market, first_block, raise_prices, softmin, sweep_regions
-from edgegen.plan.certified.executors import Processes, Serial
 from edgegen.plan.certified.planner import HEATS, Status, exact, plan
 from edgegen.plan.certified.prices import blank_work, evaluate
-from edgegen.plan.certified.regions import colours, cut, cuts, regions_of
 from edgegen.plan.certified.tables import local_options, tables
-from edgegen.plan.certified.wide import NOWHERE, USER_FIELDS, WideInstance
-from edgegen.plan.certified.wide_checker import check_wide
-from edgegen.plan.certified.wide_draw import wide_draw
+from edgegen.plan.certified.wide.checker import check_wide
+from edgegen.plan.certified.wide.draw import wide_draw
+from edgegen.plan.certified.wide.exchange import ANNEALING, Market, first_block, raise_prices, softmin, sweep_regions
+from edgegen.plan.certified.wide.executors import Processes, Serial
+from edgegen.plan.certified.wide.instance import NOWHERE, USER_FIELDS, WideInstance
+from edgegen.plan.certified.wide.planner import plan_wide
+from edgegen.plan.certified.wide.regions import colours, cut, cuts, regions_of
 
 
 def serial(wide: WideInstance):
@@ -206,7 +206,7 @@ def test_processes_make_the_same_plan(by_hand, workers):
 def test_ray_makes_the_same_plan(by_hand):
     if importlib.util.find_spec("ray") is None:
         pytest.skip("ray is not installed: pip install -e .[cluster]")
-    from edgegen.plan.certified.on_ray import Ray
+    from edgegen.plan.certified.wide.on_ray import Ray
 
     wide, expected = by_hand
     assert_same(plan_wide(wide, executor=Ray(2), size=3, passes=1), expected)
@@ -214,7 +214,7 @@ def test_ray_makes_the_same_plan(by_hand):
 
 def test_without_ray_the_error_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    from edgegen.plan.certified.on_ray import Ray
+    from edgegen.plan.certified.wide.on_ray import Ray
 
     with pytest.raises(InputError, match=r"pip install 'edgegen\[cluster\]'"):
         Ray()

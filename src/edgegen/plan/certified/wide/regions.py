@@ -12,7 +12,7 @@ import numpy as np
 
 from edgegen.plan.certified.instance import LOCAL
 from edgegen.plan.certified.tables import Local, Tables, tables
-from edgegen.plan.certified.wide import NOWHERE, WideInstance
+from edgegen.plan.certified.wide.instance import NOWHERE, WideInstance
 
 TURN = 0.9  # radians between one cut and the next: no early cut is near a multiple of a right angle from another
 

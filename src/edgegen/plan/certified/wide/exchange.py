@@ -14,12 +14,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from edgegen.plan.certified.executors import AbstractExecutor
 from edgegen.plan.certified.planner import HEATS, TURNS
 from edgegen.plan.certified.prices import ascend, blank_work, evaluate, first_prices
-from edgegen.plan.certified.regions import Regions, colours, pairs_of, region_tables
 from edgegen.plan.certified.tables import Tables
-from edgegen.plan.certified.wide import WideInstance
+from edgegen.plan.certified.wide.executors import AbstractExecutor
+from edgegen.plan.certified.wide.instance import WideInstance
+from edgegen.plan.certified.wide.regions import Regions, colours, pairs_of, region_tables
 
 FIRST_HEATS = HEATS[:5]
 ANNEALING = (*HEATS[1:5], 0.0)  # temperatures of the sweeps; 0 raises the bound itself

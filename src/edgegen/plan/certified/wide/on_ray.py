@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from edgegen.core.errors import InputError
-from edgegen.plan.certified.executors import AbstractExecutor, Task
+from edgegen.plan.certified.wide.executors import AbstractExecutor, Task
 
 
 class Ray(AbstractExecutor):

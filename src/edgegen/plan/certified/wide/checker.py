@@ -9,7 +9,7 @@ import dataclasses
 import numpy as np
 
 from edgegen.plan.certified.checker import CLAIM_TOLERANCE, TOLERANCE, Planned
-from edgegen.plan.certified.wide import WideInstance
+from edgegen.plan.certified.wide.instance import WideInstance
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,14 +12,14 @@ import numpy as np
 
 from edgegen.core.errors import InputError
 from edgegen.plan.certified.exact import Assignment, start_from
-from edgegen.plan.certified.exchange import Market, Progress, raise_prices
-from edgegen.plan.certified.executors import AbstractExecutor, Processes
 from edgegen.plan.certified.instance import LOCAL, Instance
 from edgegen.plan.certified.planner import CertifiedPlan, nothing, plan, with_certificate
-from edgegen.plan.certified.regions import Regions, cuts, region_tables
 from edgegen.plan.certified.search import UNPLACED, UNPLACED_COST, blank_placing, improve
 from edgegen.plan.certified.tables import Local, local_options
-from edgegen.plan.certified.wide import NOWHERE, WideInstance
+from edgegen.plan.certified.wide.exchange import Market, Progress, raise_prices
+from edgegen.plan.certified.wide.executors import AbstractExecutor, Processes
+from edgegen.plan.certified.wide.instance import NOWHERE, WideInstance
+from edgegen.plan.certified.wide.regions import Regions, cuts, region_tables
 
 SIZE = 20  # servers in a region
 SWEEPS, ENOUGH = 3, 1e-5  # most sweeps at one temperature, and the relative rise of the bound below which it ends
