@@ -76,9 +76,21 @@ ensure_train() {
     install_once train -e ".[train]"
 }
 
+# The planner's loops are compiled at their first call; better here than when somebody waits for a picture.
+compile_once() {
+    local stamp="$VENV/.compiled" key
+    key="$(cat src/edgegen/plan/queues/*.py | cksum)"
+    if [ "$(cat "$stamp" 2>/dev/null)" = "$key" ]; then return; fi
+    STEP="compiling the planner"
+    say "compiling the planner, once (about 15 s)"
+    "$PY" -c 'from edgegen.plan.live import CertifiedPlanner; from edgegen.plan.networks import fleet; CertifiedPlanner().decide(fleet(0))'
+    printf '%s' "$key" >"$stamp"
+}
+
 set_up() {
     ensure_venv
     install_once base -e .
+    compile_once
 }
 
 set_up_dev() {

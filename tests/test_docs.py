@@ -79,6 +79,11 @@ def test_a_documented_command_runs(document, command, tmp_path, monkeypatch):
     assert done.exit_code == 0, f"{document}: edgegen {command}\n{done.output}\n{done.exception!r}"
 
 
+@pytest.mark.parametrize("block", blocks(ROOT / "docs" / "certificate.md", "python"))
+def test_what_the_page_about_certificates_claims_holds(block):
+    exec(compile(block, "certificate.md", "exec"), {})
+
+
 def test_every_command_is_documented():
     text = (ROOT / "docs" / "command-line.md").read_text()
     missing = [name for name in group().commands if f"`edgegen {name}`" not in text]

@@ -1,9 +1,12 @@
 """Put a gateway together: policy, dispatcher, journal, workers, keys."""
 
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
+
+import structlog
 
 from edgegen.config import Config
 from edgegen.dispatch.catalog import Catalog
@@ -24,6 +27,8 @@ from edgegen.serve.workers.protocol import AbstractWorker
 # `builtin` and `instant` are processes that make real pictures and a ready one; `inside` answers in this process.
 Maker = Literal["builtin", "instant", "inside"]
 
+log = structlog.get_logger(__name__)
+
 
 def compose(
     config: Config,
@@ -42,7 +47,10 @@ def compose(
     header = Header.of(fleet, name, max_waiting=settings.max_waiting, ahead=settings.ahead)
     teller = Teller(FileJournal(journal, header, fsync=settings.fsync) if journal else NoJournal())
     catalog, chosen = Catalog(fleet), load_policy(name)
+    began_s = time.monotonic()
+    log.info("the policy rehearses; right after an installation this compiles for a while", policy=name)
     rehearse(chosen, catalog)
+    log.info("the policy is ready", policy=name, seconds=round(time.monotonic() - began_s, 2))
     dispatcher = Dispatcher(
         catalog,
         chosen.within(config.policy.budget),
