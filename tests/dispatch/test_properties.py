@@ -1,5 +1,6 @@
 """Any order of events: nothing is lost, nothing runs where it may not, everything ends once, and replays are equal."""
 
+import dataclasses
 import math
 
 import pytest
@@ -19,6 +20,7 @@ from edgegen.dispatch.messages import (
     NodeLost,
     Progressed,
     Reject,
+    Retarget,
     Split,
     Start,
     Tick,
@@ -26,7 +28,7 @@ from edgegen.dispatch.messages import (
 from edgegen.registry import load_policy
 
 NODES = tuple(spec.name for spec in FLEET.nodes)
-POLICIES = ("planner", "greedy-cost", "round-robin", "all-local", "all-edge", "fixed-steps:steps=4")
+POLICIES = ("certified", "planner", "greedy-cost", "round-robin", "all-local", "all-edge", "fixed-steps:steps=4")
 
 asks = st.fixed_dictionaries(
     {
@@ -64,6 +66,7 @@ class World:
         self.running: dict[str, Start] = {}
         self.requests: dict[str, object] = {}
         self.steps: dict[str, int] = {}
+        self.planned: dict[str, int] = {}
         self.ended: dict[str, str] = {}
         self.alive = set(NODES)
         self.barred: dict[str, set[str]] = {}
@@ -79,11 +82,24 @@ class World:
                 self.check_start(command)
                 del self.waiting[command.id]
                 self.running[command.id], self.steps[command.id] = command, 0
+                self.planned[command.id] = command.steps
             case Reject(id):
                 del self.waiting[id]
                 self.end(id, "rejected")
+            case Retarget():
+                self.retarget(command)
             case Cancel(id, node):
                 assert self.running.pop(id).node == node
+
+    def retarget(self, change: Retarget) -> None:
+        """Check the order, and obey as a worker does: what has begun, and what is in its last step, goes on as it is."""
+        start, begun = self.running[change.id], self.steps[change.id] + 1
+        assert (change.node, self.requests[change.id].wish.steps) == (start.node, None)
+        assert self.steps[change.id] < change.steps <= self.planned[change.id]
+        assert change.steps in STEPS
+        assert change.quality >= self.requests[change.id].limits.min_quality - 1e-6
+        if begun < change.steps and begun < start.steps:
+            self.running[change.id] = dataclasses.replace(start, steps=change.steps)
 
     def check_start(self, start: Start) -> None:
         asked = self.requests[start.id]
