@@ -19,18 +19,8 @@ from edgegen.plan.places import Places
 
 @pytest.fixture
 def golden():
-    """Three users, two servers: values from enumeration with an interior-point solver, confirmed by a MINLP solver."""
-    return cell_state(
-        Cell(
-            distance_km=np.array([[0.10, 0.25], [0.15, 0.15], [0.30, 0.10]]),
-            server_hz=np.array([1.0e9, 0.8e9]),
-            device_hz=np.array([1.0e9, 1.2e9, 0.8e9]),
-            upload_bits=np.array([4e6, 1e6, 4e6]),
-            energy_j=np.array([20.0, 30.0, 15.0]),
-            deadline_s=np.array([10.0, 8.0, 12.0]),
-            bandwidth_hz=5e6,
-        )
-    )
+    """Values from enumeration with an interior-point solver, confirmed by a MINLP solver."""
+    return golden_cell()
 
 
 NODE_VALUES = {

@@ -129,6 +129,21 @@ def cellular(seed: int, *, users: int = 10, servers: int = 2) -> State:
     )
 
 
+def golden_cell() -> State:
+    """Return the golden instance G1 as a State: three users, two servers, optimum 0.590842."""
+    return cell_state(
+        Cell(
+            distance_km=np.array([[0.10, 0.25], [0.15, 0.15], [0.30, 0.10]]),
+            server_hz=np.array([1.0e9, 0.8e9]),
+            device_hz=np.array([1.0e9, 1.2e9, 0.8e9]),
+            upload_bits=np.array([4e6, 1e6, 4e6]),
+            energy_j=np.array([20.0, 30.0, 15.0]),
+            deadline_s=np.array([10.0, 8.0, 12.0]),
+            bandwidth_hz=5e6,
+        )
+    )
+
+
 def fleet(seed: int, *, tasks: int = 12, nodes: int = 4, models: int = 3, devices: int = 3) -> State:
     """Draw a network of machines with queues: mixed deadlines, floors, budgets, wishes and backlogs, some tables
     padded.

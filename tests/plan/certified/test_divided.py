@@ -11,7 +11,7 @@ from edgegen.physics.predict import limit_violations, predict
 from edgegen.plan.certified.divided import is_divided, plan_divided
 from edgegen.plan.joint import plan as planned_jointly
 from edgegen.plan.live import CertifiedPlanner
-from edgegen.plan.networks import Cell, cell_state, cellular, fleet
+from edgegen.plan.networks import cellular, fleet, golden_cell
 
 
 def audited(state):
@@ -27,22 +27,8 @@ def audited(state):
     return decision
 
 
-def golden():
-    return cell_state(
-        Cell(
-            distance_km=np.array([[0.10, 0.25], [0.15, 0.15], [0.30, 0.10]]),
-            server_hz=np.array([1.0e9, 0.8e9]),
-            device_hz=np.array([1.0e9, 1.2e9, 0.8e9]),
-            upload_bits=np.array([4e6, 1e6, 4e6]),
-            energy_j=np.array([20.0, 30.0, 15.0]),
-            deadline_s=np.array([10.0, 8.0, 12.0]),
-            bandwidth_hz=5e6,
-        )
-    )
-
-
 def test_the_golden_instance():
-    decision = audited(golden())
+    decision = audited(golden_cell())
     assert decision.certificate.objective == pytest.approx(0.590842, abs=1e-6)
     assert decision.certificate.gap < 1e-3
     assert decision.node.tolist() == [1, 0, 2]

@@ -9,12 +9,11 @@ import pytest
 
 from edgegen.core.errors import InputError
 from edgegen.plan.certified.checker import check
-from edgegen.plan.certified.draw import FAMILIES
 from edgegen.plan.certified.planner import HEATS, Status, exact, plan
 from edgegen.plan.certified.prices import blank_work, evaluate
 from edgegen.plan.certified.tables import local_options, tables
 from edgegen.plan.certified.wide.checker import check_wide
-from edgegen.plan.certified.wide.draw import wide_draw
+from edgegen.plan.certified.wide.draw import FAMILIES, wide_draw
 from edgegen.plan.certified.wide.exchange import ANNEALING, Market, first_block, raise_prices, softmin, sweep_regions
 from edgegen.plan.certified.wide.executors import Processes, Serial
 from edgegen.plan.certified.wide.instance import NOWHERE, USER_FIELDS, WideInstance

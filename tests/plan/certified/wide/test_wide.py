@@ -9,11 +9,11 @@ import pytest
 
 from edgegen.core.errors import InputError, UnknownNameError
 from edgegen.plan.certified.checker import check
-from edgegen.plan.certified.draw import FAMILIES, draw
+from edgegen.plan.certified.draw import draw
 from edgegen.plan.certified.wide import checker as wide_checker
 from edgegen.plan.certified.wide import instance as wide_module
 from edgegen.plan.certified.wide.checker import check_wide
-from edgegen.plan.certified.wide.draw import FARTHEST_KM, wide_draw
+from edgegen.plan.certified.wide.draw import FAMILIES, FARTHEST_KM, wide_draw
 from edgegen.plan.certified.wide.executors import Serial
 from edgegen.plan.certified.wide.instance import NOWHERE, WideInstance
 from edgegen.plan.certified.wide.planner import plan_wide

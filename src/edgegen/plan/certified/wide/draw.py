@@ -4,10 +4,11 @@ import numpy as np
 
 from edgegen.core.errors import UnknownNameError
 from edgegen.physics.channel import NOISE_W_PER_HZ, path_gain
-from edgegen.plan.certified.draw import ALL_STEPS, FAMILIES, draw
+from edgegen.plan.certified.draw import ALL_STEPS, draw
 from edgegen.plan.certified.wide.instance import NOWHERE, WideInstance
 from edgegen.plan.networks import SERVER_FLOP, SERVER_FLOP_PER_CYCLE, average_error
 
+FAMILIES = ("default", "tight_deadline", "tight_battery")
 SPACING_KM = 0.25  # of the grid of servers: 16 in a square kilometre
 JITTER = 0.3  # a server stands at most this part of the spacing off its place in the grid
 NEAREST_KM, FARTHEST_KM = (
