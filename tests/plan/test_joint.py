@@ -13,7 +13,7 @@ from edgegen.physics.options import options
 from edgegen.physics.predict import predict
 from edgegen.plan.joint import JointPlanner, _searched, plan
 from edgegen.plan.menu import Menus
-from edgegen.plan.networks import Cell, cell_state, cellular, fleet
+from edgegen.plan.networks import Cell, cell_state, cellular, fleet, golden_cell
 from edgegen.plan.places import Places
 
 
