@@ -144,8 +144,10 @@ def test_little_effort_still_gives_a_feasible_plan():
     ledger = predict(state, decision)
     assert not violated_rows(state, decision).any()
     assert not (ledger.late | ledger.infeasible).any()
-    with pytest.raises(ValueError, match="effort must be at least 1"):
+    with pytest.raises(ValueError, match="effort must be from 1 to 5000"):
         JointPlanner(effort=0)
+    with pytest.raises(ValueError, match="got 1000000"):
+        JointPlanner(effort=1_000_000)
 
 
 @pytest.mark.parametrize("seed", range(40))

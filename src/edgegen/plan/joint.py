@@ -20,6 +20,7 @@ from edgegen.plan.places import Placement, Places
 from edgegen.plan.single import plan_single
 
 Place = tuple[int, int]  # node row, and the device for LOCAL (-1 elsewhere)
+MOST_EFFORT = 5000  # about half a second: a request may name a policy with its options, but not stop the gateway
 _GAIN = 1e-9  # a move must save more than this
 
 
@@ -45,8 +46,8 @@ class JointPlanner(AbstractPolicy):
     effort: int = eqx.field(default=300, static=True)
 
     def __check_init__(self):
-        if self.effort < 1:
-            raise ValueError(f"effort must be at least 1, got {self.effort}")
+        if not 1 <= self.effort <= MOST_EFFORT:
+            raise ValueError(f"effort must be from 1 to {MOST_EFFORT}, got {self.effort}")
 
     def decide(self, state: State, *, key=None) -> Decision:
         del key
