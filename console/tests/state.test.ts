@@ -37,6 +37,15 @@ describe("apply", () => {
     expect(done.progress.size).toBe(0);
   });
 
+  it("shows the steps that a picture will really have", () => {
+    const running = after(event("decided", item("a", { steps: 16, reason: "fast enough" })), event("progress", { id: "a", step: 2, steps: 16 }));
+    const changed = apply(running, event("retargeted", { ...item("a"), steps: 8, steps_before: 16, step: 3, reason: "others wait" }), 200);
+    expect(changed.items[0]).toMatchObject({ status: "running", steps: 8, reason: "fast enough" });
+    expect(changed.items[0]).not.toHaveProperty("steps_before");
+    const done = apply(changed, event("finished", item("a", { steps: 8 })), 200);
+    expect(apply(done, event("retargeted", { ...item("a"), steps: 4, steps_before: 8, step: 3 }), 200).items[0]?.status).toBe("finished");
+  });
+
   it("does not bring a finished picture back to life", () => {
     const state = after(event("finished", item("a")), event("decided", item("a")), event("progress", { id: "a", step: 1, steps: 2 }));
     expect(state.items[0]?.status).toBe("finished");

@@ -37,13 +37,14 @@ export function NodeCard({ node, tell }: { node: NodeView; tell: (id: string) =>
 function Job({ job, tell }: { job: Running; tell: (id: string) => void }) {
   const live = useStore((state) => state.progress.get(job.id));
   const step = Math.max(job.step, live?.step ?? 0); // progress events come more often than node news
+  const steps = live?.steps ?? job.steps; // they may change while it is made
   return (
     <button type="button" className="job" onClick={() => tell(job.id)}>
       {live?.preview && <img src={`data:image/png;base64,${live.preview}`} alt="" />}
       <span>
-        {job.model} <span className="muted">step {step} of {job.steps}</span>
+        {job.model} <span className="muted">step {step} of {steps}</span>
       </span>
-      <progress max={job.steps} value={step} aria-label={`step ${step} of ${job.steps}`} />
+      <progress max={steps} value={step} aria-label={`step ${step} of ${steps}`} />
     </button>
   );
 }

@@ -60,6 +60,11 @@ export function newsOf(event: string, data: string): News | null {
   if (typeof item.id !== "string") return null;
   const known = item as Partial<Item> & { id: string };
   if (event === "progress") return { ...(body as { step: number; steps: number }), kind: "progress", id: item.id };
+  if (event === "retargeted") {
+    // The item is the one before the change but for its steps; why they changed is part of its reason once it is over.
+    const { reason: _why, step: _step, steps_before: _before, ...rest } = known as typeof known & Record<string, unknown>;
+    return { kind: "item", item: { ...rest, id: known.id, status: "running" } };
+  }
   if (event === "decided") return { kind: "item", item: { status: "waiting", ...known } };
   if (event === "finished" || event === "failed" || event === "refused" || event === "cancelled") {
     // A cancelled picture comes as "failed" and says so itself.
