@@ -238,11 +238,11 @@ def evaluate(
     length = max(arrivals.length_for(rate, EPISODE_S) for rate in rates_hz)
     of_instances, of_episodes = jax.random.split(jax.random.key(seed))
     keys, episode_keys = jax.random.split(of_instances, instances), jax.random.split(of_episodes, (instances, episodes))
-    episode_keys = jnp.concatenate([episode_keys] * len(rates_hz))
     worlds = epochs.stack([draw(key, rate_hz=rate, length=length) for rate in rates_hz for key in keys])
+    served = epochs.draw_many(worlds, jnp.concatenate([episode_keys] * len(rates_hz)))
     found = {}
     for name in policies:
-        ledger = epochs.totals(worlds, POLICIES[name], episode_keys)
+        ledger = epochs.totals(worlds, POLICIES[name], served)
         ledger["reward"] = epochs.reward(ledger, WEIGHTS)
         shape = (len(rates_hz), instances, episodes)
         found[name] = {entry: np.asarray(sums, dtype=float).reshape(shape) for entry, sums in ledger.items()}

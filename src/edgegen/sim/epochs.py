@@ -45,46 +45,65 @@ class AbstractWorld(eqx.Module):
 
 
 @value
-class Run:
-    """One episode. L epochs; in those that are not `live` nothing happened and every entry is 0."""
+class Episode:
+    """What happens to whatever is decided. Policies that are given the same episode are compared on equal terms."""
 
-    live: Array  # bool[L]
+    events: Any  # leaves [L, ...]
+    live: Array  # bool[L], padding last
+    key: Array  # for policies that draw
+
+
+@value
+class Run:
+    """One episode with a policy. In epochs that are not live nothing happened, and every entry is 0."""
+
     actions: Any  # leaves [L, ...]
     ledger: dict[str, Array]  # float[L] by name
     state: Any  # after the last epoch
 
 
-def simulate(world: AbstractWorld, policy: Policy, key) -> Run:
-    """Let a policy decide through one episode."""
+def draw(world: AbstractWorld, key) -> Episode:
+    """Draw an episode of a world."""
     arriving, choosing = jax.random.split(key)
     events, live = world.events(arriving)
+    return Episode(events=events, live=live, key=choosing)
+
+
+def simulate(world: AbstractWorld, policy: Policy, episode: Episode) -> Run:
+    """Let a policy decide through one episode."""
 
     def epoch(state, given):
-        event, is_live, its_key = given
+        event, live, key = given
         now, before = world.advance(state, event)
-        action = policy(world.view(now, event), its_key)
+        action = policy(world.view(now, event), key)
         after, entries = world.step(now, event, action)
-        entries = {name: jnp.where(is_live, entry, 0.0) for name, entry in (before | entries).items()}
-        state = jax.tree.map(lambda new, old: jnp.where(is_live, new, old), after, state)
+        entries = {name: jnp.where(live, entry, 0.0) for name, entry in (before | entries).items()}
+        state = jax.tree.map(lambda new, old: jnp.where(live, new, old), after, state)
         return state, (action, entries)
 
-    keys = jax.random.split(choosing, live.shape[0])
-    state, (actions, ledger) = jax.lax.scan(epoch, world.start(), (events, live, keys))
-    return Run(live=live, actions=actions, ledger=ledger, state=state)
+    keys = jax.random.split(episode.key, episode.live.shape[0])
+    state, (actions, ledger) = jax.lax.scan(epoch, world.start(), (episode.events, episode.live, keys))
+    return Run(actions=actions, ledger=ledger, state=state)
 
 
 @eqx.filter_jit
-def totals(worlds: AbstractWorld, policy: Policy, keys: Array) -> dict[str, Array]:
-    """Sum the ledger over every episode of every instance, float[N, E] by name.
+def draw_many(worlds: AbstractWorld, keys: Array) -> Episode:
+    """Draw E episodes of each of N instances: worlds with leaves [N, ...] (see `stack`), keys [N, E], leaves [N, E, ...]."""
+    return _over_instances(jax.vmap(draw, in_axes=(None, 0)))(worlds, keys)
 
-    worlds: leaves [N, ...] (see `stack`). keys: [N, E] episode keys; policies that are given the same meet the same episodes.
-    """
 
-    def episode(world, key):
-        return {name: entries.sum() for name, entries in simulate(world, policy, key).ledger.items()}
+@eqx.filter_jit
+def totals(worlds: AbstractWorld, policy: Policy, episodes: Episode) -> dict[str, Array]:
+    """Sum the ledger over each episode of each instance, float[N, E] by name; the arguments are those of `draw_many`."""
 
-    over_episodes = jax.vmap(episode, in_axes=(None, 0))
-    return eqx.filter_vmap(over_episodes, in_axes=(eqx.if_array(0), 0))(worlds, keys)
+    def sums(world, episode):
+        return {name: entries.sum() for name, entries in simulate(world, policy, episode).ledger.items()}
+
+    return _over_instances(jax.vmap(sums, in_axes=(None, 0)))(worlds, episodes)
+
+
+def _over_instances(function: Callable) -> Callable:
+    return eqx.filter_vmap(function, in_axes=(eqx.if_array(0), 0))
 
 
 def stack(worlds: list[W]) -> W:
