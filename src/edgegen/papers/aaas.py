@@ -108,7 +108,7 @@ class Providers(epochs.AbstractWorld):
 
     def advance(self, state: occupancy.Pools, event: Task) -> tuple[occupancy.Pools, occupancy.Entries]:
         pools, entries = occupancy.release(state, event.at_s)
-        return pools, entries | {"running": pools.running.sum().astype(event.at_s.dtype)}
+        return pools, entries | {"running": occupancy.count(pools.running)}
 
     def view(self, state: occupancy.Pools, event: Task) -> View:
         free = occupancy.free(state)

@@ -59,7 +59,7 @@ def free(pools: Pools) -> Array:
 def release(pools: Pools, now_s: Array) -> tuple[Pools, Entries]:
     """Take away every task that has ended by `now_s`, and say how many and what quality they had."""
     over = pools.running & (pools.end_s <= now_s)
-    entries = {"finished": _count(over), "finished_quality": jnp.where(over, pools.quality, 0.0).sum()}
+    entries = {"finished": count(over), "finished_quality": jnp.where(over, pools.quality, 0.0).sum(axis=0).sum()}
     return dataclasses.replace(pools, steps=jnp.where(over, 0.0, pools.steps)), entries
 
 
@@ -96,7 +96,7 @@ def admit(
         "assigned": _number(taken),
         "refused": _number(~taken),
         "crashes": _number(crash),
-        "crashed": jnp.where(crash, 1.0 + _count(running), 0.0),
+        "crashed": jnp.where(crash, 1.0 + count(running), 0.0),
         "undone": jnp.where(crash, undone(pools, now_s)[at], 0.0),
         "quality": jnp.where(fits, quality, 0.0),
         "killed_quality": jnp.where(crash, jnp.where(running, pools.quality[at], 0.0).sum(), 0.0),
@@ -118,5 +118,6 @@ def _number(flag: Array) -> Array:
     return flag.astype(jnp.result_type(float))
 
 
-def _count(flags: Array) -> Array:
-    return _number(flags).sum()
+def count(flags: Array) -> Array:
+    """How many flags are set, as a float; whole numbers may be added in any order, hence many at once."""
+    return _number(flags.sum(dtype=jnp.int32))
