@@ -30,7 +30,10 @@ def play(gaps, sites, steps, lengths):
 
 
 task = st.tuples(
-    st.integers(0, 30), st.sampled_from([REJECT, 0, 1, 2]), st.integers(10, 25).map(lambda tens: 10 * tens), st.integers(1, 99)
+    st.integers(0, 30),
+    st.sampled_from([REJECT, 0, 1, 2]),
+    st.integers(10, 25).map(lambda tens: 10 * tens),
+    st.integers(1, 99),
 )
 
 
@@ -56,7 +59,9 @@ def filled(*tasks):
     pools = occupancy.empty(CAPACITY, 9)
     for site, steps, begin_s, end_s in tasks:
         held = {"steps": jnp.float64(steps), "quality": jnp.float64(0.5)}
-        pools, entries = occupancy.admit(pools, jnp.int32(site), **held, now_s=jnp.float64(begin_s), end_s=jnp.float64(end_s))
+        pools, entries = occupancy.admit(
+            pools, jnp.int32(site), **held, now_s=jnp.float64(begin_s), end_s=jnp.float64(end_s)
+        )
         assert entries["crashes"] == 0
     return pools
 

@@ -25,7 +25,9 @@ class Provider(NamedTuple):
 Choice = Callable[[int, float, list[float]], int]  # (number, steps, free steps by provider) -> provider
 
 
-def serve(providers: Sequence[Provider], tasks: Sequence[tuple[float, float]], choose: Choice) -> tuple[list[float], int]:
+def serve(
+    providers: Sequence[Provider], tasks: Sequence[tuple[float, float]], choose: Choice
+) -> tuple[list[float], int]:
     """Serve tasks (arrival in seconds, steps) in order; return the reward of each, and how many finished in the episode."""
     running: list[dict[int, tuple[float, float, float]]] = [{} for _ in providers]  # task: begin, end, steps
     free = [provider.capacity for provider in providers]

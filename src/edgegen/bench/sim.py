@@ -53,7 +53,9 @@ def providers(worlds, row: int) -> list:
     from edgegen.bench._sim_reference import Provider
 
     columns = (worlds.capacity, worlds.a_x, worlds.a_y, worlds.b_x, worlds.b_y)
-    return [Provider(*map(float, numbers)) for numbers in zip(*(np.asarray(column)[row] for column in columns), strict=True)]
+    return [
+        Provider(*map(float, numbers)) for numbers in zip(*(np.asarray(column)[row] for column in columns), strict=True)
+    ]
 
 
 def tasks(episodes, row: int) -> list[tuple[float, float]]:

@@ -161,11 +161,11 @@ def draw(key, *, rate_hz: float | Array = RATE_HZ, length: int | None = None) ->
 
 def published_pool(rate_hz: float = RATE_HZ) -> Providers:
     """Return the one instance of the source."""
+    names = ("capacity_steps", "a_x", "a_y", "b_x", "b_y")
     rows = facts("agod_providers")
-    column = {name: jnp.array([float(row[name]) for row in rows]) for name in ("a_x", "a_y", "b_x", "b_y")}
-    capacity = jnp.array([float(row["capacity_steps"]) for row in rows])
-    length = arrivals.length_for(rate_hz, EPISODE_S)
-    return Providers(capacity=capacity, **column, rate_hz=jnp.asarray(rate_hz, dtype=capacity.dtype), length=length)
+    columns = [jnp.array([float(row[name]) for row in rows]) for name in names]
+    rate = jnp.asarray(rate_hz, dtype=columns[0].dtype)
+    return Providers(*columns, rate_hz=rate, length=arrivals.length_for(rate_hz, EPISODE_S))
 
 
 def observe(view: View) -> Array:
