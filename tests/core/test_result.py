@@ -9,6 +9,7 @@ def test_whether_a_goal_is_met_is_computed():
     assert not Bar.at_least("quality", 0.89, 0.90).ok
     assert Bar.at_most("overhead", 1.9, 2.0, unit="ms").ok
     assert not Bar.at_most("overhead", 2.1, 2.0, unit="ms").ok
+    assert [Bar.within("reward", value, -130, -30).ok for value in (-131, -130, -30, -29)] == [False, True, True, False]
     assert Bar.report("machine load", 0.5).ok is None
     assert Bar.at_most("overhead", 1.9, 2.0, unit="ms", n=7).to_dict() == {
         "bar": "overhead", "value": 1.9, "unit": "ms", "goal": "<= 2", "ok": True, "n": 7, "low": None, "high": None,

@@ -11,7 +11,7 @@ SUMMARY = "what the published systems claim against their benchmarks, and how ne
 
 
 def run(progress: Callable[[str], None]) -> list[Bar]:
-    """Check every paper's claims; takes about half a minute on one core."""
+    """Check every paper's claims; takes about a minute on one core."""
     from edgegen import papers
 
     names = sorted(found.name for found in pkgutil.iter_modules(papers.__path__))

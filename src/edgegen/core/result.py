@@ -33,6 +33,11 @@ class Bar:
         return Bar(bar, float(value), unit, f"<= {goal:g}", bool(value <= goal), n, low, high)
 
     @staticmethod
+    def within(bar: str, value: float, least: float, most: float, *, unit="", n: int = 1, low=None, high=None) -> "Bar":
+        """Return a figure that should be between `least` and `most`."""
+        return Bar(bar, float(value), unit, f"{least:g} to {most:g}", bool(least <= value <= most), n, low, high)
+
+    @staticmethod
     def report(bar: str, value: float, *, unit: str = "", n: int = 1, low=None, high=None) -> "Bar":
         """Return a figure without a goal."""
         return Bar(bar, float(value), unit, "", None, n, low, high)

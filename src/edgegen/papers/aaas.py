@@ -1,0 +1,287 @@
+"""Diffusion-based Reinforcement Learning for Edge-enabled AI-Generated Content Services.
+
+Du, Li, Niyato, Kang, Xiong, Huang and Mao, 2024, arXiv:2303.13052 (after Du et al. 2023, arXiv:2301.03220: abstract only).
+
+From the paper and its code (github.com/Lizonghang/AGOD, read, not copied): the system, its parameters, the simple policies,
+the state, the reward and the published figures. A scheduler gives every arriving task at once to one of 20 providers. Each has
+an unknown curve of quality over denoising steps and a pool of steps that it may run at once; a task that does not fit crashes it.
+Derived by us: the curve is two knees with the score of noise taken off; service times are whole seconds.
+Guessed: nothing in the system. The bands of `claims` were measured on another implementation of the same system.
+Deviations: 1. Means over many instances; the source has one, drawn with a fixed seed (`published_pool`). 2. `static-rank` is ours:
+the provider with the best quality at the mean number of steps among those where the task fits. 3. `prophet` crashes provider 0
+when a task fits nowhere, as the released code does; `prophet-mended` takes the crash that costs least. Neither looks ahead, so
+neither is a bound. 4. A task may be refused (`core.decision.REJECT`), but no policy here does. 5. The learners are not here yet.
+"""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Callable, Sequence
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from edgegen.core.arrays import Array
+from edgegen.core.citation import Citation
+from edgegen.core.errors import InputError
+from edgegen.core.result import Bar
+from edgegen.core.tree import value
+from edgegen.data.build import facts
+from edgegen.sim import arrivals, epochs, occupancy
+
+CITATION = Citation(
+    key="du2024agod",
+    authors="Du, Hongyang and Li, Zonghang and Niyato, Dusit and Kang, Jiawen and Xiong, Zehui and Huang, Huawei and Mao, Shiwen",
+    title="Diffusion-based Reinforcement Learning for Edge-enabled AI-Generated Content Services",
+    year=2024,
+    identifier="arXiv:2303.13052",
+)
+PROVIDERS, EPISODE_S, RATE_HZ = 20, 1e6, 1e-3
+LEAST_STEPS, MOST_STEPS, MEAN_STEPS, MOST_CAPACITY = 100, 250, 175, 900
+CRASH = 2.0  # c_F, for the crash itself and for each running task, by the part that was still to be done
+WEIGHTS = {"quality": 1.0, "crashes": -CRASH, "undone": -CRASH}
+LOADS_HZ = (5e-4, 7.5e-4, 1e-3, 1.5e-3, 2e-3)
+BANDS = {"random": (-130, -30), "round-robin": (215, 285), "crash-avoid": (350, 425), "prophet": (530, 600)}
+PUBLISHED_D2SAC = 537.0  # test reward of the source's learner at RATE_HZ on its instance
+PUBLISHED = {
+    "random": "published: -35",
+    "round-robin": "published: 280",
+    "crash-avoid": "published: 400",
+    "static-rank": "not in the source",
+    "prophet": "published: 596",
+}
+
+
+@value
+class Task:
+    """One request, scalars; leaves have a leading axis where they are the events of an episode."""
+
+    number: Array  # int, 0 for the first of the episode
+    at_s: Array
+    steps: Array
+
+
+@value
+class View:
+    """What a policy may look at. I providers. `observe` makes of it what the source's learners see."""
+
+    number: Array  # int[], of the task
+    steps: Array  # float[], denoising steps that the task asks for
+    service_s: Array  # float[], how long it will run
+    capacity: Array  # float[I]
+    free: Array  # float[I], steps that are not in use
+    fits: Array  # bool[I]
+    gain: Array  # float[I], reward for the task where it fits; hidden from learners
+    mean_gain: Array  # float[I], the same for a task of the mean number of steps; hidden
+    crash_cost: Array  # float[I], what a crash would cost now; hidden
+
+
+class Providers(epochs.AbstractWorld):
+    """One instance: the pools and curves of I providers, and the arrival rate."""
+
+    capacity: Array  # float[I], steps that may run at once
+    a_x: Array  # float[I], first knee, steps
+    a_y: Array  # float[I], score up to the first knee: that of noise
+    b_x: Array  # float[I], second knee, steps
+    b_y: Array  # float[I], score from the second knee on
+    rate_hz: Array  # float[]
+    length: int = eqx.field(static=True)  # rows for the arrivals of an episode
+    episode_s: float = eqx.field(static=True, default=EPISODE_S)
+
+    def gain(self, steps: Array) -> Array:
+        """float[I], the score of a picture with so many steps over that of noise."""
+        return (self.b_y - self.a_y) * jnp.clip((steps - self.a_x) / (self.b_x - self.a_x), 0.0, 1.0)
+
+    def events(self, key) -> tuple[Task, Array]:
+        """Draw an episode: n arrivals, of which the last is not served and one at time 0 is added."""
+        arriving, asking = jax.random.split(key)
+        drawn = arrivals.poisson(arriving, rate_hz=self.rate_hz, horizon_s=self.episode_s, length=self.length)
+        at_s = jnp.concatenate([jnp.zeros(1, drawn.at_s.dtype), jnp.floor(drawn.at_s[:-1])])
+        tens = jax.random.randint(asking, (self.length,), LEAST_STEPS // 10, MOST_STEPS // 10 + 1, dtype=jnp.int32)
+        number = jnp.arange(self.length, dtype=jnp.int32)
+        return Task(number=number, at_s=at_s, steps=10.0 * tens.astype(at_s.dtype)), drawn.live
+
+    def start(self) -> occupancy.Pools:
+        return occupancy.empty(self.capacity, occupancy.rows_for(MOST_CAPACITY, LEAST_STEPS))
+
+    def advance(self, state: occupancy.Pools, event: Task) -> tuple[occupancy.Pools, occupancy.Entries]:
+        pools, entries = occupancy.release(state, event.at_s)
+        return pools, entries | {"running": occupancy.count(pools.running)}
+
+    def view(self, state: occupancy.Pools, event: Task) -> View:
+        free = occupancy.free(state)
+        return View(
+            number=event.number,
+            steps=event.steps,
+            service_s=service_s(event.steps),
+            capacity=self.capacity,
+            free=free,
+            fits=event.steps <= free,
+            gain=self.gain(event.steps),
+            mean_gain=self.gain(jnp.asarray(float(MEAN_STEPS))),
+            crash_cost=CRASH * (1.0 + occupancy.undone(state, event.at_s)),
+        )
+
+    def step(self, state: occupancy.Pools, event: Task, action: Array) -> tuple[occupancy.Pools, occupancy.Entries]:
+        return occupancy.admit(
+            state,
+            action,
+            steps=event.steps,
+            quality=self.gain(event.steps)[jnp.maximum(action, 0)],
+            now_s=event.at_s,
+            end_s=event.at_s + service_s(event.steps),
+        )
+
+
+def service_s(steps: Array | float) -> Array:
+    """Seconds that a task runs (the released code; RePaint on CelebA-HQ): whole for multiples of ten steps."""
+    tens = steps / 10.0
+    return 6.0 * tens * tens + 1500.0 * tens - 840.0
+
+
+def draw(key, *, rate_hz: float | Array = RATE_HZ, length: int | None = None) -> Providers:
+    """Draw an instance. `length` is needed under jit, and where instances with unlike rates are stacked."""
+    keys, dtype = jax.random.split(key, 5), jnp.result_type(float)
+
+    def whole(index: int, low: int, high: int) -> Array:
+        return jax.random.randint(keys[index], (PROVIDERS,), low, high, dtype=jnp.int32).astype(dtype)
+
+    return Providers(
+        capacity=100.0 * whole(0, 4, 10),
+        a_x=10.0 * whole(1, 0, 10),
+        a_y=0.05 * whole(2, 0, 10),
+        b_x=10.0 * whole(3, 15, 25),
+        b_y=0.05 * whole(4, 10, 20),
+        rate_hz=jnp.asarray(rate_hz, dtype=dtype),
+        length=arrivals.length_for(float(rate_hz), EPISODE_S) if length is None else length,
+    )
+
+
+def published_pool(rate_hz: float = RATE_HZ) -> Providers:
+    """Return the one instance of the source."""
+    names = ("capacity_steps", "a_x", "a_y", "b_x", "b_y")
+    rows = facts("agod_providers")
+    columns = [jnp.array([float(row[name]) for row in rows]) for name in names]
+    rate = jnp.asarray(rate_hz, dtype=columns[0].dtype)
+    return Providers(*columns, rate_hz=rate, length=arrivals.length_for(rate_hz, EPISODE_S))
+
+
+def observe(view: View) -> Array:
+    """What the source's learners see, float[2I + 2] in [0, 1]: capacity and free share by provider, then the task."""
+    providers = jnp.stack([view.capacity / MOST_CAPACITY, view.free / view.capacity], axis=-1).reshape(-1)
+    task = jnp.stack([view.steps / MOST_STEPS, view.service_s / service_s(float(MOST_STEPS))])
+    return jnp.concatenate([providers, task])
+
+
+# ------------------------------------------------------------------------------------------------------- policies
+
+
+def at_random(view: View, key) -> Array:
+    """Any provider, whether the task fits or not."""
+    return jax.random.randint(key, (), 0, view.capacity.shape[0], dtype=jnp.int32)
+
+
+def round_robin(view: View, key) -> Array:
+    """The providers in turn."""
+    del key
+    return view.number % view.capacity.shape[0]
+
+
+def crash_avoid(view: View, key) -> Array:
+    """The provider with the most free steps."""
+    del key
+    return _first(view.free.argmax())
+
+
+def static_rank(view: View, key) -> Array:
+    """The best provider for a task of the mean number of steps, among those where this one fits; provider 0 if none."""
+    del key
+    return _first(jnp.where(view.fits, view.mean_gain, -jnp.inf).argmax())
+
+
+def prophet(view: View, key) -> Array:
+    """The best provider for this task among those where it fits; provider 0 if none, as in the released code."""
+    del key
+    return _first(jnp.where(view.fits, view.gain, -jnp.inf).argmax())
+
+
+def prophet_mended(view: View, key) -> Array:
+    """The best provider for this task among those where it fits; if none, the one whose crash costs least."""
+    del key
+    return _first(jnp.where(view.fits, view.gain, -view.crash_cost).argmax())  # a crash costs more than any gain
+
+
+def _first(row: Array) -> Array:
+    return row.astype(jnp.int32)
+
+
+POLICIES: dict[str, epochs.Policy] = {
+    "random": at_random,
+    "round-robin": round_robin,
+    "crash-avoid": crash_avoid,
+    "static-rank": static_rank,
+    "prophet": prophet,
+    "prophet-mended": prophet_mended,
+}
+ORDER = ("random", "round-robin", "crash-avoid", "static-rank", "prophet")
+
+
+# --------------------------------------------------------------------------------------------------------- claims
+
+
+def evaluate(
+    worlds: Providers, keys: Array, policies: Sequence[str] = tuple(POLICIES)
+) -> dict[str, dict[str, np.ndarray]]:
+    """Let policies serve the same E episodes of each of N instances: worlds with leaves [N, ...], keys [N, E].
+
+    Returns the sums of the ledger, and the `reward`, by policy and component, float[N, E].
+
+    **Raises** `InputError` for a policy that is not in `POLICIES`.
+    """
+    if unknown := [name for name in policies if name not in POLICIES]:
+        raise InputError(f"no policy named {unknown[0]!r}; known: {', '.join(POLICIES)}", param="policies")
+    episodes, found = epochs.draw_many(worlds, keys), {}
+    for name in policies:
+        ledger = epochs.totals(worlds, POLICIES[name], episodes)
+        sums = ledger | {"reward": epochs.reward(ledger, WEIGHTS)}
+        found[name] = {entry: np.asarray(value, dtype=float) for entry, value in sums.items()}
+    return found
+
+
+def claims(progress: Callable[[str], None], *, instances: int = 50, seed: int = 0) -> list[Bar]:
+    """Check the level of the simple policies at the source's load, and their order at five loads."""
+    progress(
+        f"aaas: {len(POLICIES)} policies on {instances} instances at {len(LOADS_HZ)} loads, then on the published one"
+    )
+    length = max(arrivals.length_for(rate, EPISODE_S) for rate in LOADS_HZ)
+    of_instances, of_episodes, of_pool = jax.random.split(jax.random.key(seed), 3)
+    pools = [draw(key, length=length) for key in jax.random.split(of_instances, instances)]
+    keys = jax.random.split(of_episodes, (instances, 1))
+    rewards = []
+    for rate in LOADS_HZ:  # on the same instances, in the same shapes: compiled once
+        worlds = epochs.stack(
+            [dataclasses.replace(pool, rate_hz=jnp.asarray(rate, pool.capacity.dtype)) for pool in pools]
+        )
+        rewards.append({name: sums["reward"].mean(axis=-1) for name, sums in evaluate(worlds, keys).items()})
+    usual, full = rewards[LOADS_HZ.index(RATE_HZ)], rewards[-1]
+    own = evaluate(epochs.stack([published_pool()]), jax.random.split(of_pool, (1, instances)), tuple(PUBLISHED))
+    return [
+        *(_bar(f"mean reward of {name}, {RATE_HZ:g}/s", usual[name], BANDS[name]) for name in BANDS),
+        *(
+            _bar(f"{better} over {worse}, {rate:g}/s", row[better] - row[worse], (0.0,))
+            for rate, row in zip(LOADS_HZ, rewards, strict=True)
+            for worse, better in itertools.pairwise(ORDER)
+        ),
+        _bar(f"static-rank, {RATE_HZ:g}/s (published for the learner: {PUBLISHED_D2SAC:g})", usual["static-rank"]),
+        _bar(f"prophet-mended over prophet, {LOADS_HZ[-1]:g}/s", full["prophet-mended"] - full["prophet"]),
+        *(_bar(f"{name}, the source's instance ({PUBLISHED[name]})", own[name]["reward"][0]) for name in PUBLISHED),
+    ]
+
+
+def _bar(name: str, samples: np.ndarray, goal: tuple[float, ...] = ()) -> Bar:
+    """The mean with its 95 % interval; the goal is nothing, a least value, or a band."""
+    mean, half = float(samples.mean()), 1.96 * float(samples.std(ddof=1)) / math.sqrt(len(samples))
+    make = (Bar.report, Bar.at_least, Bar.within)[len(goal)]
+    return make(f"aaas: {name}", mean, *goal, n=len(samples), low=mean - half, high=mean + half)
