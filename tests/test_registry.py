@@ -26,3 +26,17 @@ def test_unknown_names_and_options_are_refused_with_what_is_known():
         load_policy("fixed-steps:step=4")
     with pytest.raises(InputError, match="steps must be a number, got 'many'"):
         load_policy("fixed-steps:steps=many")
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("certified:budget_ms=-1", "policy 'certified': budget_ms must be greater than 0, got -1"),
+        ("certified:effort=1.5", "policy 'certified': effort must be a whole number, got 1.5"),
+        ("planner:effort=1000000", "policy 'planner': effort must be from 1 to 5000, got 1000000"),
+    ],
+)
+def test_a_value_that_a_policy_refuses_is_told_in_a_sentence(spec, said):
+    with pytest.raises(InputError, match=said) as caught:
+        load_policy(spec)
+    assert caught.value.param == "policy"

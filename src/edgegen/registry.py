@@ -68,7 +68,7 @@ def load_policy(spec: str):
     """Return the policy for a name with options, such as `planner` or `fixed-steps:steps=8`.
 
     **Raises** `UnknownNameError` for a name that is not registered, `InputError` for options that the policy does not
-    take.
+    take, or values that it refuses.
     """
     name, _, rest = spec.partition(":")
     targets = _targets()
@@ -83,7 +83,10 @@ def load_policy(spec: str):
             takes = ", ".join(known) or "no options"
             raise InputError(f"policy {name!r} takes {takes}; got {part!r}", param="policy")
         chosen[option] = _number(name, option, text)
-    return factory(**chosen)
+    try:
+        return factory(**chosen)
+    except ValueError as error:
+        raise InputError(f"policy {name!r}: {error}", param="policy") from None
 
 
 def _number(policy: str, option: str, text: str) -> int | float:

@@ -2,8 +2,9 @@
 
 Late binding: a request waits here until the node that its plan names has room (fewer than `1 + ahead` unfinished
 requests); until then the most urgent of those that could start are planned again, together, at every event that
-matters. Admission does not depend on the policy: what no option can deliver within its limits is refused at once, with
-the closest offer.
+matters. What no option can deliver within its limits is refused at once, with the closest offer. Admission does not ask
+the policy; it only counts running pictures with the fewest steps that they could finish with, where the policy may
+shorten them.
 """
 
 import collections

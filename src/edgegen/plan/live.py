@@ -43,6 +43,9 @@ class CertifiedPlanner(AbstractPolicy):
         for name in ("effort", "rounds", "budget_ms"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be greater than 0, got {getattr(self, name)}")
+        for name in ("effort", "rounds"):
+            if not isinstance(getattr(self, name), int):
+                raise ValueError(f"{name} must be a whole number, got {getattr(self, name)}")
 
     def decide(self, state: State, *, key=None) -> Decision:
         del key
