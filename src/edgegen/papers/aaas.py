@@ -179,7 +179,9 @@ def published_pool(rate_hz: float = RATE_HZ) -> Providers:
     """Return the one instance of the source."""
     names = ("capacity_steps", "a_x", "a_y", "b_x", "b_y")
     rows = facts("agod_providers")
-    columns = {name.removesuffix("_steps"): jnp.array([float(row[name]) for row in rows]) for name in names}
+    columns: dict[str, Array] = {
+        name.removesuffix("_steps"): jnp.array([float(row[name]) for row in rows]) for name in names
+    }
     rate = jnp.asarray(rate_hz, dtype=jnp.result_type(float))
     return Providers(**columns, rate_hz=rate, length=arrivals.length_for(rate_hz, EPISODE_S))
 
