@@ -137,6 +137,8 @@ EXTRAS = {
     "train": ("train",),
     "oracles": ("plan", "certified", "oracles"),
     "cluster": ("plan", "certified", "wide", "on_ray.py"),
+    "gym": ("sim", "adapters"),
+    "tables": ("experiments", "tables.py"),
 }
 
 

@@ -1,7 +1,9 @@
+import numpy as np
 import pytest
+from scipy import stats
 
 from edgegen.core.citation import OQC
-from edgegen.core.result import Bar, wilson
+from edgegen.core.result import Bar, mean_interval, wilson
 
 
 def test_whether_a_goal_is_met_is_computed():
@@ -28,3 +30,19 @@ def test_wilson_interval_matches_the_published_form():
 def test_a_method_can_be_cited_by_machine():
     assert "arXiv:2312.06203" in OQC.bibtex()
     assert OQC.bibtex().startswith("@misc{wang2023oqc,")
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 7, 12, 30, 400])
+def test_a_mean_has_the_interval_of_student(n):
+    samples = np.random.default_rng(n).normal(3.0, 2.0, n)
+    mean, low, high = mean_interval(samples)
+    wanted = stats.t.interval(0.95, n - 1, loc=samples.mean(), scale=samples.std(ddof=1) / np.sqrt(n))
+    assert mean == samples.mean()
+    np.testing.assert_allclose([low, high], wanted, rtol=2e-3)
+
+
+def test_a_mean_is_held_against_nothing_a_least_value_or_a_band():
+    samples = np.array([1.0, 2.0, 3.0])
+    assert Bar.of_mean("x", samples).ok is None
+    assert [Bar.of_mean("x", samples, least).ok for least in (1.9, 2.1)] == [True, False]
+    assert [Bar.of_mean("x", samples, 0.0, most).ok for most in (1.9, 2.1)] == [False, True]

@@ -12,7 +12,6 @@ import pytest
 from edgegen.bench._sim_reference import most_free, serve
 from edgegen.bench.sim import providers, tasks
 from edgegen.core.decision import REJECT
-from edgegen.core.errors import InputError
 from edgegen.papers import aaas
 from edgegen.sim import epochs
 
@@ -29,6 +28,11 @@ def worlds():
 @pytest.fixture(scope="module")
 def episodes(worlds):
     return epochs.draw_many(worlds, jax.random.split(jax.random.key(12), (INSTANCES, 1)))
+
+
+@pytest.fixture(scope="module")
+def runs(worlds, episodes):
+    return epochs.play_many(worlds, aaas.crash_avoid, episodes)
 
 
 def row(tree, *index):
@@ -84,8 +88,8 @@ def test_the_published_instance_is_as_published():
     ]
 
 
-def test_tasks_ask_for_the_published_numbers_of_steps_and_come_at_whole_seconds(episodes):
-    task, live = episodes.events, np.asarray(episodes.live)
+def test_tasks_ask_for_the_published_numbers_of_steps_and_come_at_whole_seconds(runs):
+    task, live = runs.events, np.asarray(runs.live)
     assert set(np.asarray(task.steps)[live]) == set(range(100, 251, 10))
     at_s = np.asarray(task.at_s)
     assert (at_s[..., 0] == 0).all()
@@ -93,8 +97,8 @@ def test_tasks_ask_for_the_published_numbers_of_steps_and_come_at_whole_seconds(
     assert (np.diff(at_s) >= 0).all()
 
 
-def test_an_observation_has_42_numbers_up_to_1_and_does_not_show_the_curves(worlds, episodes):
-    pool, task = row(worlds, 0), row(episodes.events, 0, 0, 3)
+def test_an_observation_has_42_numbers_up_to_1_and_does_not_show_the_curves(worlds, runs):
+    pool, task = row(worlds, 0), row(runs.events, 0, 0, 3)
     seen = aaas.observe(pool.view(pool.start(), task))
     assert seen.shape == (42,)
     assert ((seen >= 0) & (seen <= 1)).all()
@@ -117,9 +121,9 @@ def best_that_fits(sites):
 
 
 @pytest.mark.parametrize("name", ["random", "round-robin", "crash-avoid", "prophet"])
-def test_a_plain_event_simulation_gives_every_task_the_same_reward(worlds, episodes, name):
+def test_a_plain_event_simulation_gives_every_task_the_same_reward(worlds, episodes, runs, name):
     run = play(row(worlds, 0), aaas.POLICIES[name], row(episodes, 0, 0))
-    sites, served = providers(worlds, 0), tasks(episodes, 0)
+    sites, served = providers(worlds, 0), tasks(runs, 0)
     replay = np.asarray(run.actions).tolist()
     choose = {"crash-avoid": most_free, "prophet": best_that_fits(sites)}.get(
         name, lambda number, steps, free: replay[number]
@@ -140,9 +144,9 @@ def test_tasks_and_quality_are_conserved_and_nothing_is_refused(worlds, episodes
     for name in ("random", "prophet-mended"):
         run = play(row(worlds, 1), aaas.POLICIES[name], row(episodes, 1, 0))
         total = {entry: float(values.sum()) for entry, values in run.ledger.items()}
-        assert total["assigned"] == float(row(episodes.live, 1, 0).sum())
-        assert total["assigned"] == total["finished"] + total["crashed"] + float(run.state.running.sum())
-        still = float(jnp.where(run.state.running, run.state.quality, 0).sum())
+        assert total["assigned"] == float(run.live.sum())
+        assert total["assigned"] == total["finished"] + total["crashed"] + float(run.state.pools.running.sum())
+        still = float(jnp.where(run.state.pools.running, run.state.pools.quality, 0).sum())
         assert total["quality"] == pytest.approx(total["finished_quality"] + total["killed_quality"] + still)
         assert total["refused"] == 0
 
@@ -158,7 +162,7 @@ def test_about_27_tasks_run_at_once_by_littles_law(worlds, episodes):
 
 def test_the_same_keys_give_the_same_bytes(worlds, episodes):
     again = epochs.draw_many(worlds, jax.random.split(jax.random.key(12), (INSTANCES, 1)))
-    assert again.events.at_s.tobytes() == episodes.events.at_s.tobytes()
+    assert again.chance.gap.tobytes() == episodes.chance.gap.tobytes()
     first, second = (play(row(worlds, 0), aaas.at_random, row(given, 0, 0)) for given in (episodes, again))
     for name, entries in first.ledger.items():
         assert np.asarray(entries).tobytes() == np.asarray(second.ledger[name]).tobytes(), name
@@ -177,7 +181,7 @@ def test_one_more_instance_changes_nothing_for_the_others(worlds, episodes):
 
 def test_refusing_everything_earns_nothing(worlds, episodes):
     run = play(row(worlds, 0), lambda view, key: jnp.int32(REJECT), row(episodes, 0, 0))
-    assert float(run.ledger["refused"].sum()) == float(row(episodes.live, 0, 0).sum())
+    assert float(run.ledger["refused"].sum()) == float(run.live.sum())
     assert float(jnp.abs(epochs.reward(run.ledger, aaas.WEIGHTS)).sum()) == 0
 
 
@@ -221,13 +225,12 @@ def small_case(seed, capacity=None):
         rate_hz=jnp.float64(aaas.RATE_HZ),
         length=TASKS,
     )
-    at_s = np.sort(rng.integers(0, 60_000, TASKS)).astype(float)
-    task = aaas.Task(
-        number=jnp.arange(TASKS, dtype=jnp.int32),
-        at_s=jnp.asarray(at_s),
+    at_s = np.sort(rng.integers(0, 60_000, TASKS))
+    chance = aaas.Chance(
         steps=jnp.asarray(10.0 * rng.integers(10, 26, TASKS)),
+        gap=jnp.asarray(np.diff(at_s, append=60_000) * aaas.RATE_HZ),
     )
-    return pool, epochs.Episode(events=task, live=jnp.ones(TASKS, dtype=bool), key=jax.random.key(seed))
+    return pool, epochs.Episode(chance=chance, key=jax.random.key(seed))
 
 
 def test_no_policy_is_better_than_the_best_of_all_plans():
@@ -249,7 +252,8 @@ def test_with_ample_capacity_the_prophet_is_optimal():
 
 def test_the_mended_prophet_takes_the_cheapest_crash():
     pool, episode = small_case(3)
-    view = pool.view(pool.start(), row(episode.events, 0))
+    now, task, _, _ = pool.advance(pool.start(), row(episode.chance, 0))
+    view = pool.view(now, task)
     full = dataclasses.replace(view, fits=jnp.zeros(SITES, dtype=bool), crash_cost=jnp.array([6.0, 2.5, 4.0]))
     assert int(aaas.prophet_mended(full, None)) == 1
     assert int(aaas.prophet(full, None)) == 0  # as in the released code
@@ -262,8 +266,3 @@ def test_the_claims_hold():
     bars = aaas.claims(lambda line: None, instances=20)
     assert [f"{bar.bar}: {bar.value:g}, wanted {bar.goal}" for bar in bars if bar.ok is False] == []
     assert sum(bar.ok is True for bar in bars) == len(aaas.BANDS) + len(aaas.LOADS_HZ) * (len(aaas.ORDER) - 1)
-
-
-def test_a_policy_that_does_not_exist_is_refused(worlds):
-    with pytest.raises(InputError, match="no policy named 'best'"):
-        aaas.evaluate(worlds, jax.random.split(jax.random.key(0), (INSTANCES, 1)), ("best",))

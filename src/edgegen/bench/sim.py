@@ -23,7 +23,8 @@ def run(progress: Callable[[str], None]) -> list[Bar]:
     progress(f"{INSTANCES} instances, one episode each, {RUNS} times both ways")
     worlds = epochs.stack([aaas.draw(key) for key in jax.random.split(jax.random.key(0), INSTANCES)])
     episodes = epochs.draw_many(worlds, jax.random.split(jax.random.key(1), (INSTANCES, 1)))
-    plain = [(providers(worlds, row), tasks(episodes, row)) for row in range(INSTANCES)]
+    runs = epochs.play_many(worlds, aaas.crash_avoid, episodes)
+    plain = [(providers(worlds, row), tasks(runs, row)) for row in range(INSTANCES)]
     steps = sum(len(served) for _, served in plain)
 
     def compiled() -> np.ndarray:
@@ -58,10 +59,10 @@ def providers(worlds, row: int) -> list:
     ]
 
 
-def tasks(episodes, row: int) -> list[tuple[float, float]]:
-    """Return the first episode of an instance as (arrival in seconds, steps), padding left out."""
-    live = np.asarray(episodes.live)[row, 0]
-    at_s, steps = (np.asarray(column)[row, 0][live] for column in (episodes.events.at_s, episodes.events.steps))
+def tasks(runs, row: int) -> list[tuple[float, float]]:
+    """Return what happened in the first episode of an instance as (arrival in seconds, steps)."""
+    live = np.asarray(runs.live)[row, 0]
+    at_s, steps = (np.asarray(column)[row, 0][live] for column in (runs.events.at_s, runs.events.steps))
     return list(zip(at_s.tolist(), steps.tolist(), strict=True))
 
 

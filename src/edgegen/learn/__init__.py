@@ -1,1 +1,1 @@
-"""Learners: policies that improve with the reward they get, in JAX; each algorithm is one file."""
+"""Learners: whole training loops in JAX, one file per algorithm. What they train is a policy like any other."""

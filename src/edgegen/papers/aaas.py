@@ -10,26 +10,24 @@ Guessed: nothing in the system. The bands of `claims` were measured on another i
 Deviations: 1. Means over many instances; the source has one, drawn with a fixed seed (`published_pool`). 2. `static-rank` is ours:
 the provider with the best quality at the mean number of steps among those where the task fits. 3. `prophet` crashes provider 0
 when a task fits nowhere, as the released code does; `prophet-mended` takes the crash that costs least. Neither looks ahead, so
-neither is a bound. 4. A task may be refused (`core.decision.REJECT`), but no policy here does. 5. The learners are not here yet.
+neither is a bound. 4. A task may be refused (`core.decision.REJECT`), but no policy here does. 5. The end of an episode is a
+horizon, not an end of the system: learners look past it, where the source's do not.
 """
 
 import dataclasses
 import itertools
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from edgegen.core.arrays import Array
 from edgegen.core.citation import Citation
-from edgegen.core.errors import InputError
 from edgegen.core.result import Bar
 from edgegen.core.tree import value
 from edgegen.data.build import facts
-from edgegen.sim import arrivals, epochs, occupancy
+from edgegen.sim import arrivals, environment, epochs, evaluation, occupancy
 
 CITATION = Citation(
     key="du2024agod",
@@ -55,12 +53,29 @@ PUBLISHED = {
 
 
 @value
-class Task:
-    """One request, scalars; leaves have a leading axis where they are the events of an episode."""
+class Chance:
+    """What is drawn for a task."""
 
-    number: Array  # int, 0 for the first of the episode
-    at_s: Array
-    steps: Array
+    steps: Array  # float[], denoising steps
+    gap: Array  # float[], time to the next task, in mean gaps
+
+
+@value
+class Task:
+    """One request."""
+
+    number: Array  # int[], 0 for the first of the episode
+    at_s: Array  # float[]
+    steps: Array  # float[]
+
+
+@value
+class Scene:
+    """What runs, and which task comes next."""
+
+    pools: occupancy.Pools
+    number: Array  # int[], of the next task
+    next_s: Array  # float[], when it comes; tasks arrive at whole seconds, rounded down
 
 
 @value
@@ -94,24 +109,24 @@ class Providers(epochs.AbstractWorld):
         """float[I], the score of a picture with so many steps over that of noise."""
         return (self.b_y - self.a_y) * jnp.clip((steps - self.a_x) / (self.b_x - self.a_x), 0.0, 1.0)
 
-    def events(self, key) -> tuple[Task, Array]:
-        """Draw an episode: n arrivals, of which the last is not served and one at time 0 is added."""
-        arriving, asking = jax.random.split(key)
-        drawn = arrivals.poisson(arriving, rate_hz=self.rate_hz, horizon_s=self.episode_s, length=self.length)
-        at_s = jnp.concatenate([jnp.zeros(1, drawn.at_s.dtype), jnp.floor(drawn.at_s[:-1])])
-        tens = jax.random.randint(asking, (self.length,), LEAST_STEPS // 10, MOST_STEPS // 10 + 1, dtype=jnp.int32)
-        number = jnp.arange(self.length, dtype=jnp.int32)
-        return Task(number=number, at_s=at_s, steps=10.0 * tens.astype(at_s.dtype)), drawn.live
+    def chance(self, key) -> Chance:
+        asking, waiting = jax.random.split(key)
+        tens = jax.random.randint(asking, (), LEAST_STEPS // 10, MOST_STEPS // 10 + 1, dtype=jnp.int32)
+        return Chance(steps=10.0 * tens.astype(self.capacity.dtype), gap=arrivals.gap(waiting))
 
-    def start(self) -> occupancy.Pools:
-        return occupancy.empty(self.capacity, occupancy.rows_for(MOST_CAPACITY, LEAST_STEPS))
+    def start(self) -> Scene:
+        pools = occupancy.empty(self.capacity, occupancy.rows_for(MOST_CAPACITY, LEAST_STEPS))
+        return Scene(pools=pools, number=jnp.zeros((), dtype=jnp.int32), next_s=jnp.zeros((), self.capacity.dtype))
 
-    def advance(self, state: occupancy.Pools, event: Task) -> tuple[occupancy.Pools, occupancy.Entries]:
-        pools, entries = occupancy.release(state, event.at_s)
-        return pools, entries | {"running": occupancy.count(pools.running)}
+    def advance(self, state: Scene, chance: Chance) -> tuple[Scene, Task, Array, epochs.Entries]:
+        """Go on to the next task: the first comes at time 0, and the last before the horizon is not served."""
+        task = Task(number=state.number, at_s=jnp.floor(state.next_s), steps=chance.steps)
+        pools, entries = occupancy.release(state.pools, task.at_s)
+        after = Scene(pools=pools, number=state.number + 1, next_s=state.next_s + chance.gap / self.rate_hz)
+        return after, task, after.next_s <= self.episode_s, entries | {"running": occupancy.count(pools.running)}
 
-    def view(self, state: occupancy.Pools, event: Task) -> View:
-        free = occupancy.free(state)
+    def view(self, state: Scene, event: Task) -> View:
+        free = occupancy.free(state.pools)
         return View(
             number=event.number,
             steps=event.steps,
@@ -120,19 +135,20 @@ class Providers(epochs.AbstractWorld):
             free=free,
             fits=event.steps <= free,
             gain=self.gain(event.steps),
-            mean_gain=self.gain(jnp.asarray(float(MEAN_STEPS))),
-            crash_cost=CRASH * (1.0 + occupancy.undone(state, event.at_s)),
+            mean_gain=self.gain(jnp.asarray(float(MEAN_STEPS), self.capacity.dtype)),
+            crash_cost=CRASH * (1.0 + occupancy.undone(state.pools, event.at_s)),
         )
 
-    def step(self, state: occupancy.Pools, event: Task, action: Array) -> tuple[occupancy.Pools, occupancy.Entries]:
-        return occupancy.admit(
-            state,
+    def step(self, state: Scene, event: Task, action: Array) -> tuple[Scene, epochs.Entries]:
+        pools, entries = occupancy.admit(
+            state.pools,
             action,
             steps=event.steps,
             quality=self.gain(event.steps)[jnp.maximum(action, 0)],
             now_s=event.at_s,
             end_s=event.at_s + service_s(event.steps),
         )
+        return dataclasses.replace(state, pools=pools), entries
 
 
 def service_s(steps: Array | float) -> Array:
@@ -163,9 +179,11 @@ def published_pool(rate_hz: float = RATE_HZ) -> Providers:
     """Return the one instance of the source."""
     names = ("capacity_steps", "a_x", "a_y", "b_x", "b_y")
     rows = facts("agod_providers")
-    columns = [jnp.array([float(row[name]) for row in rows]) for name in names]
-    rate = jnp.asarray(rate_hz, dtype=columns[0].dtype)
-    return Providers(*columns, rate_hz=rate, length=arrivals.length_for(rate_hz, EPISODE_S))
+    columns: dict[str, Array] = {
+        name.removesuffix("_steps"): jnp.array([float(row[name]) for row in rows]) for name in names
+    }
+    rate = jnp.asarray(rate_hz, dtype=jnp.result_type(float))
+    return Providers(**columns, rate_hz=rate, length=arrivals.length_for(rate_hz, EPISODE_S))
 
 
 def observe(view: View) -> Array:
@@ -173,6 +191,24 @@ def observe(view: View) -> Array:
     providers = jnp.stack([view.capacity / MOST_CAPACITY, view.free / view.capacity], axis=-1).reshape(-1)
     task = jnp.stack([view.steps / MOST_STEPS, view.service_s / service_s(float(MOST_STEPS))])
     return jnp.concatenate([providers, task])
+
+
+def where_it_fits(view: View) -> Array:
+    """bool[I], the providers where the task fits; all of them where it fits nowhere."""
+    return view.fits | ~view.fits.any()
+
+
+def _anywhere(view: View) -> Array:
+    return jnp.ones_like(view.fits)
+
+
+def _chosen(view: View, action: Array) -> Array:
+    del view
+    return action
+
+
+CODEC = environment.Codec(observe, _anywhere, _chosen, actions=PROVIDERS, weights=WEIGHTS)
+MASKED = environment.Codec(observe, where_it_fits, _chosen, actions=PROVIDERS, weights=WEIGHTS)
 
 
 # ------------------------------------------------------------------------------------------------------- policies
@@ -196,7 +232,7 @@ def crash_avoid(view: View, key) -> Array:
 
 
 def static_rank(view: View, key) -> Array:
-    """The best provider for a task of the mean number of steps, among those where this one fits; provider 0 if none."""
+    """The best provider for a mean task, among those where this one fits; provider 0 if none."""
     del key
     return _first(jnp.where(view.fits, view.mean_gain, -jnp.inf).argmax())
 
@@ -231,29 +267,10 @@ ORDER = ("random", "round-robin", "crash-avoid", "static-rank", "prophet")
 # --------------------------------------------------------------------------------------------------------- claims
 
 
-def evaluate(
-    worlds: Providers, keys: Array, policies: Sequence[str] = tuple(POLICIES)
-) -> dict[str, dict[str, np.ndarray]]:
-    """Let policies serve the same E episodes of each of N instances: worlds with leaves [N, ...], keys [N, E].
-
-    Returns the sums of the ledger, and the `reward`, by policy and component, float[N, E].
-
-    **Raises** `InputError` for a policy that is not in `POLICIES`.
-    """
-    if unknown := [name for name in policies if name not in POLICIES]:
-        raise InputError(f"no policy named {unknown[0]!r}; known: {', '.join(POLICIES)}", param="policies")
-    episodes, found = epochs.draw_many(worlds, keys), {}
-    for name in policies:
-        ledger = epochs.totals(worlds, POLICIES[name], episodes)
-        sums = ledger | {"reward": epochs.reward(ledger, WEIGHTS)}
-        found[name] = {entry: np.asarray(value, dtype=float) for entry, value in sums.items()}
-    return found
-
-
 def claims(progress: Callable[[str], None], *, instances: int = 50, seed: int = 0) -> list[Bar]:
     """Check the level of the simple policies at the source's load, and their order at five loads."""
     progress(
-        f"aaas: {len(POLICIES)} policies on {instances} instances at {len(LOADS_HZ)} loads, then on the published one"
+        f"aaas: {len(POLICIES)} policies on {instances} instances at {len(LOADS_HZ)} loads, and on the published one"
     )
     length = max(arrivals.length_for(rate, EPISODE_S) for rate in LOADS_HZ)
     of_instances, of_episodes, of_pool = jax.random.split(jax.random.key(seed), 3)
@@ -264,24 +281,22 @@ def claims(progress: Callable[[str], None], *, instances: int = 50, seed: int = 
         worlds = epochs.stack(
             [dataclasses.replace(pool, rate_hz=jnp.asarray(rate, pool.capacity.dtype)) for pool in pools]
         )
-        rewards.append({name: sums["reward"].mean(axis=-1) for name, sums in evaluate(worlds, keys).items()})
+        sums = evaluation.evaluate(worlds, POLICIES, keys, weights=WEIGHTS)
+        rewards.append({name: of["reward"].mean(axis=-1) for name, of in sums.items()})
     usual, full = rewards[LOADS_HZ.index(RATE_HZ)], rewards[-1]
-    own = evaluate(epochs.stack([published_pool()]), jax.random.split(of_pool, (1, instances)), tuple(PUBLISHED))
+    keys = jax.random.split(of_pool, (1, instances))
+    own = evaluation.evaluate(epochs.stack([published_pool()]), POLICIES, keys, weights=WEIGHTS)
     return [
-        *(_bar(f"mean reward of {name}, {RATE_HZ:g}/s", usual[name], BANDS[name]) for name in BANDS),
+        *(Bar.of_mean(f"aaas: mean reward of {name}, {RATE_HZ:g}/s", usual[name], *BANDS[name]) for name in BANDS),
         *(
-            _bar(f"{better} over {worse}, {rate:g}/s", row[better] - row[worse], (0.0,))
+            Bar.of_mean(f"aaas: {better} over {worse}, {rate:g}/s", row[better] - row[worse], 0.0)
             for rate, row in zip(LOADS_HZ, rewards, strict=True)
             for worse, better in itertools.pairwise(ORDER)
         ),
-        _bar(f"static-rank, {RATE_HZ:g}/s (published for the learner: {PUBLISHED_D2SAC:g})", usual["static-rank"]),
-        _bar(f"prophet-mended over prophet, {LOADS_HZ[-1]:g}/s", full["prophet-mended"] - full["prophet"]),
-        *(_bar(f"{name}, the source's instance ({PUBLISHED[name]})", own[name]["reward"][0]) for name in PUBLISHED),
+        Bar.of_mean(f"aaas: static-rank (published for the learner: {PUBLISHED_D2SAC:g})", usual["static-rank"]),
+        Bar.of_mean("aaas: prophet-mended over prophet, 0.002/s", full["prophet-mended"] - full["prophet"]),
+        *(
+            Bar.of_mean(f"aaas: {name}, the source's instance ({PUBLISHED[name]})", own[name]["reward"][0])
+            for name in PUBLISHED
+        ),
     ]
-
-
-def _bar(name: str, samples: np.ndarray, goal: tuple[float, ...] = ()) -> Bar:
-    """The mean with its 95 % interval; the goal is nothing, a least value, or a band."""
-    mean, half = float(samples.mean()), 1.96 * float(samples.std(ddof=1)) / math.sqrt(len(samples))
-    make = (Bar.report, Bar.at_least, Bar.within)[len(goal)]
-    return make(f"aaas: {name}", mean, *goal, n=len(samples), low=mean - half, high=mean + half)

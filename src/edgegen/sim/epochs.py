@@ -2,7 +2,8 @@
 
 A world is one instance of one system: its leaves are the numbers of the instance, so instances are stacked and vmapped.
 A policy is a function (view, key) -> action. It may be a plain function, or an `equinox.Module` with parameters of its own.
-The instance and the episode are drawn from different keys.
+The instance and the episode are drawn from different keys; all that chance decides in an episode is drawn before it, so
+policies that are given the same episode are compared on equal terms.
 """
 
 import abc
@@ -17,39 +18,52 @@ from edgegen.core.arrays import Array
 from edgegen.core.tree import value
 
 Policy = Callable[[Any, Array], Any]  # (view, key) -> action
+Entries = dict[str, Array]  # components of a ledger by name, float[] each
 W = TypeVar("W", bound="AbstractWorld")
 
 
 class AbstractWorld(eqx.Module):
-    """What a system must say about itself. All methods are pure, and run under jit, vmap and scan."""
+    """What a system must say about itself. All methods are pure, and run under jit, vmap and scan.
+
+    `length` is L, the most epochs of an episode.
+    """
+
+    length: eqx.AbstractVar[int]
 
     @abc.abstractmethod
-    def events(self, key) -> tuple[Any, Array]:
-        """Draw the events of an episode, leaves [L, ...], and which of them are live, bool[L], padding last."""
+    def chance(self, key) -> Any:
+        """Draw all that chance decides in one epoch."""
 
     @abc.abstractmethod
     def start(self) -> Any:
-        """Return the state before the first event."""
+        """Return the state before the first epoch."""
 
     @abc.abstractmethod
-    def advance(self, state: Any, event: Any) -> tuple[Any, dict[str, Array]]:
-        """Bring the state to the moment of the event; the entries of the ledger are scalars by name."""
+    def advance(self, state: Any, chance: Any) -> tuple[Any, Any, Array, Entries]:
+        """Bring the state to the next epoch: the state then, the event, whether it is live, entries of the ledger.
+
+        An event that is not live ends the episode before it: the horizon is reached, and nothing is decided.
+        """
 
     @abc.abstractmethod
     def view(self, state: Any, event: Any) -> Any:
         """Return all that any policy may look at; what a policy leaves unread is not computed."""
 
     @abc.abstractmethod
-    def step(self, state: Any, event: Any, action: Any) -> tuple[Any, dict[str, Array]]:
+    def step(self, state: Any, event: Any, action: Any) -> tuple[Any, Entries]:
         """Carry out the action; the entries must have other names than those of `advance`."""
+
+    def terminated(self, state: Any) -> Array:
+        """Return bool[], whether the system itself has come to an end; a horizon is not one."""
+        del state
+        return jnp.zeros((), dtype=bool)
 
 
 @value
 class Episode:
-    """What happens to whatever is decided. Policies that are given the same episode are compared on equal terms."""
+    """What happens to whatever is decided."""
 
-    events: Any  # leaves [L, ...]
-    live: Array  # bool[L], padding last
+    chance: Any  # leaves [L, ...]
     key: Array  # for policies that draw
 
 
@@ -57,33 +71,37 @@ class Episode:
 class Run:
     """One episode with a policy. In epochs that are not live nothing happened, and every entry is 0."""
 
+    live: Array  # bool[L], the rest last
+    events: Any  # leaves [L, ...]
     actions: Any  # leaves [L, ...]
     ledger: dict[str, Array]  # float[L] by name
-    state: Any  # after the last epoch
+    state: Any  # after the last live epoch
 
 
 def draw(world: AbstractWorld, key) -> Episode:
     """Draw an episode of a world."""
-    arriving, choosing = jax.random.split(key)
-    events, live = world.events(arriving)
-    return Episode(events=events, live=live, key=choosing)
+    happening, choosing = jax.random.split(key)
+    return Episode(chance=jax.vmap(world.chance)(jax.random.split(happening, world.length)), key=choosing)
 
 
 def simulate(world: AbstractWorld, policy: Policy, episode: Episode) -> Run:
     """Let a policy decide through one episode."""
 
-    def epoch(state, given):
-        event, live, key = given
-        now, before = world.advance(state, event)
+    def epoch(carry, given):
+        state, going = carry
+        chance, key = given
+        now, event, live, before = world.advance(state, chance)
+        live = live & going
         action = policy(world.view(now, event), key)
         after, entries = world.step(now, event, action)
         entries = {name: jnp.where(live, entry, 0.0) for name, entry in (before | entries).items()}
-        state = jax.tree.map(lambda new, old: jnp.where(live, new, old), after, state)
-        return state, (action, entries)
+        after = jax.tree.map(lambda new, old: jnp.where(live, new, old), after, state)
+        return (after, live & ~world.terminated(after)), (live, event, action, entries)
 
-    keys = jax.random.split(episode.key, episode.live.shape[0])
-    state, (actions, ledger) = jax.lax.scan(epoch, world.start(), (episode.events, episode.live, keys))
-    return Run(actions=actions, ledger=ledger, state=state)
+    keys = jax.random.split(episode.key, world.length)
+    start = world.start(), jnp.ones((), dtype=bool)
+    (state, _), (live, events, actions, ledger) = jax.lax.scan(epoch, start, (episode.chance, keys))
+    return Run(live=live, events=events, actions=actions, ledger=ledger, state=state)
 
 
 @eqx.filter_jit
@@ -93,11 +111,23 @@ def draw_many(worlds: AbstractWorld, keys: Array) -> Episode:
 
 
 @eqx.filter_jit
+def play_many(worlds: AbstractWorld, policy: Policy, episodes: Episode) -> Run:
+    """Simulate each episode of each instance, leaves [N, E, L, ...]; the arguments are those of `draw_many`."""
+    run = jax.vmap(lambda world, episode: simulate(world, policy, episode), in_axes=(None, 0))
+    return _over_instances(run)(worlds, episodes)
+
+
+@eqx.filter_jit
 def totals(worlds: AbstractWorld, policy: Policy, episodes: Episode) -> dict[str, Array]:
-    """Sum the ledger over each episode of each instance, float[N, E] by name; the arguments are those of `draw_many`."""
+    """Sum the ledger over each episode of each instance, float[N, E] by name; the arguments are those of `draw_many`.
+
+    The entry `epochs` counts the decisions.
+    """
 
     def sums(world, episode):
-        return {name: entries.sum() for name, entries in simulate(world, policy, episode).ledger.items()}
+        run = simulate(world, policy, episode)
+        epochs = run.live.sum().astype(jnp.result_type(float))
+        return {name: entries.sum() for name, entries in run.ledger.items()} | {"epochs": epochs}
 
     return _over_instances(jax.vmap(sums, in_axes=(None, 0)))(worlds, episodes)
 

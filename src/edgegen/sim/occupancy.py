@@ -13,8 +13,7 @@ from edgegen.core.arrays import Array
 from edgegen.core.decision import REJECT
 from edgegen.core.errors import InputError
 from edgegen.core.tree import value
-
-Entries = dict[str, Array]  # components of a ledger by name, float[] each
+from edgegen.sim.epochs import Entries
 
 
 @value
