@@ -6,6 +6,8 @@ entropy in the target; Adam with an L2 penalty. The update is theirs in its orde
 the targets. Ours: actions may be masked; `greedy` denoises without noise, where the source takes one draw.
 """
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -15,7 +17,7 @@ from edgegen.core.tree import value
 from edgegen.learn import actor_critic as ac
 from edgegen.learn.algorithm import AbstractAlgorithm
 from edgegen.learn.batch import Batch
-from edgegen.learn.descent import adam, descend, follow
+from edgegen.learn.descent import Moments, adam, descend, follow, moments
 from edgegen.learn.diffusion_head import DiffusionHead, Schedule, diffusion_head, variance_preserving
 from edgegen.learn.learner import Metrics
 from edgegen.learn.networks import perceptron
@@ -26,11 +28,11 @@ class Params:
     """All that is learnt and remembered."""
 
     actor: DiffusionHead
-    critics: ac.Critics
-    target_actor: DiffusionHead
-    target_critics: ac.Critics
-    actor_moments: tuple  # of Adam
-    critic_moments: tuple
+    critics: Any  # ac.Critics; None in what is deployed, with all that follows
+    target_actor: Any  # DiffusionHead
+    target_critics: Any  # ac.Critics
+    actor_moments: Moments
+    critic_moments: Moments
 
 
 class D2SAC(AbstractAlgorithm):
@@ -49,14 +51,13 @@ class D2SAC(AbstractAlgorithm):
         actor = diffusion_head(observation_size, actions, hidden=self.hidden, schedule=self.schedule, key=acting)
         widths = (observation_size, *self.hidden, actions)
         critics = perceptron(widths, key=one), perceptron(widths, key=other)
-        optimiser = adam(self.weight_decay)
         return Params(
             actor=actor,
             critics=critics,
             target_actor=actor,
             target_critics=critics,
-            actor_moments=optimiser.init(actor),
-            critic_moments=optimiser.init(critics),
+            actor_moments=moments(actor),
+            critic_moments=moments(critics),
         )
 
     def act(self, params: Params, observation: Array, allowed: Array, *, key) -> Array:

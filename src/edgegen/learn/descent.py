@@ -8,6 +8,7 @@ import optax
 from edgegen.core.arrays import Array
 
 P = TypeVar("P")
+Moments = Any  # what Adam remembers of the gradients
 
 
 def adam(weight_decay: float | Array = 0.0) -> optax.GradientTransformation:
@@ -15,11 +16,16 @@ def adam(weight_decay: float | Array = 0.0) -> optax.GradientTransformation:
     return optax.chain(optax.add_decayed_weights(weight_decay), optax.scale_by_adam())
 
 
+def moments(params: Any) -> Moments:
+    """Return what `adam` remembers before the first step; it does not depend on the weight decay."""
+    return adam().init(params)
+
+
 def descend(
-    optimiser: optax.GradientTransformation, params: P, gradient: P, moments: Any, *, rate: float | Array
-) -> tuple[P, Any]:
+    optimiser: optax.GradientTransformation, params: P, gradient: P, moments: Moments, *, rate: float | Array
+) -> tuple[P, Moments]:
     """Take one step; the rate is apart from the optimiser, so that it can be traced."""
-    steps, moments = optimiser.update(gradient, moments, params)  # type: ignore[arg-type]  # optax says less than it takes
+    steps, moments = optimiser.update(gradient, moments, params)  # type: ignore[arg-type]  # any pytree will do
     return jax.tree.map(lambda param, step: param - rate * step, params, steps), moments
 
 

@@ -5,6 +5,8 @@ update goes critics, actor with the new critics, targets; sizes and rates are th
 compare their learner, Adam with an L2 penalty included. Ours: actions may be masked.
 """
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -14,7 +16,7 @@ from edgegen.core.tree import value
 from edgegen.learn import actor_critic as ac
 from edgegen.learn.algorithm import AbstractAlgorithm
 from edgegen.learn.batch import Batch
-from edgegen.learn.descent import adam, descend, follow
+from edgegen.learn.descent import Moments, adam, descend, follow, moments
 from edgegen.learn.learner import Metrics
 from edgegen.learn.networks import Perceptron, perceptron
 
@@ -24,10 +26,10 @@ class Params:
     """All that is learnt and remembered."""
 
     actor: Perceptron  # float[D] -> logits float[K]
-    critics: ac.Critics
-    target_critics: ac.Critics
-    actor_moments: tuple  # of Adam
-    critic_moments: tuple
+    critics: Any  # ac.Critics; None in what is deployed, with all that follows
+    target_critics: Any  # ac.Critics
+    actor_moments: Moments
+    critic_moments: Moments
 
 
 class SAC(AbstractAlgorithm):
@@ -45,13 +47,12 @@ class SAC(AbstractAlgorithm):
         widths = (observation_size, *self.hidden, actions)
         actor = perceptron(widths, key=acting)
         critics = perceptron(widths, key=one), perceptron(widths, key=other)
-        optimiser = adam(self.weight_decay)
         return Params(
             actor=actor,
             critics=critics,
             target_critics=critics,
-            actor_moments=optimiser.init(actor),
-            critic_moments=optimiser.init(critics),
+            actor_moments=moments(actor),
+            critic_moments=moments(critics),
         )
 
     def act(self, params: Params, observation: Array, allowed: Array, *, key) -> Array:
