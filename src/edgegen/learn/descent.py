@@ -25,7 +25,8 @@ def descend(
     optimiser: optax.GradientTransformation, params: P, gradient: P, moments: Moments, *, rate: float | Array
 ) -> tuple[P, Moments]:
     """Take one step; the rate is apart from the optimiser, so that it can be traced."""
-    steps, moments = optimiser.update(gradient, moments, params)  # type: ignore[arg-type]  # any pytree will do
+    with jax.numpy_dtype_promotion("standard"):  # optax raises floats to the power of an integer count
+        steps, moments = optimiser.update(gradient, moments, params)  # type: ignore[arg-type]  # any pytree will do
     return jax.tree.map(lambda param, step: param - rate * step, params, steps), moments
 
 
