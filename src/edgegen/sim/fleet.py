@@ -83,9 +83,12 @@ class Fleet(epochs.AbstractWorld):
         if divided[LOCAL + 1 :].any():
             raise InputError(f"node row {int(divided[1:].argmax()) + 1} divides its speed; a fleet has queues only")
         pick = lambda leaf: jnp.asarray(np.asarray(leaf)[live])  # noqa: E731
-        menu = jax.tree.map(jnp.asarray, state)
+        tasks = jax.tree.map(pick, state.tasks)
         menu = dataclasses.replace(
-            menu, tasks=jax.tree.map(pick, state.tasks), links=jax.tree.map(pick, state.links), extra=None
+            jax.tree.map(jnp.asarray, state),
+            tasks=dataclasses.replace(tasks, age_s=jnp.zeros_like(tasks.age_s)),
+            links=jax.tree.map(pick, state.links),
+            extra=None,
         )
         return Fleet(
             menu=menu,
@@ -128,7 +131,6 @@ class Fleet(epochs.AbstractWorld):
         tasks = dataclasses.replace(
             tasks,
             number=event.number[None],
-            age_s=jnp.zeros_like(tasks.age_s),
             local_backlog_s=left_s(state.device_s)[tasks.origin],
         )
         nodes = dataclasses.replace(
