@@ -78,7 +78,7 @@ def load(path: str | Path) -> tuple[Actor, Card]:
 def blank_actor(card: Card) -> Actor:
     """Return an actor whose leaves are shapes and types only."""
     learner = presets.learner(card.learner)
-    blank = environment.Environment(_Blank(card.features, card.actions), _codec(card.actions))
+    blank = environment.Environment(_Blank(features=card.features, actions=card.actions), _codec(card.actions))
     environments = rollout.repeat(blank, presets.environments(learner))
 
     def build(key: Array) -> Actor:
