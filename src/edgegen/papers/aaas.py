@@ -27,7 +27,8 @@ from edgegen.core.citation import Citation
 from edgegen.core.result import Bar
 from edgegen.core.tree import value
 from edgegen.data.build import facts
-from edgegen.sim import arrivals, environment, epochs, evaluation, occupancy
+from edgegen.sim import arrivals, draws, environment, epochs, evaluation
+from edgegen.sim.occupancy import pool
 
 CITATION = Citation(
     key="du2024agod",
@@ -73,7 +74,7 @@ class Task:
 class Scene:
     """What runs, and which task comes next."""
 
-    pools: occupancy.Pools
+    pools: pool.Pools
     number: Array  # int[], of the next task
     next_s: Array  # float[], when it comes; tasks arrive at whole seconds, rounded down
 
@@ -110,23 +111,29 @@ class Providers(epochs.AbstractWorld):
         return (self.b_y - self.a_y) * jnp.clip((steps - self.a_x) / (self.b_x - self.a_x), 0.0, 1.0)
 
     def chance(self, key) -> Chance:
-        asking, waiting = jax.random.split(key)
-        tens = jax.random.randint(asking, (), LEAST_STEPS // 10, MOST_STEPS // 10 + 1, dtype=jnp.int32)
-        return Chance(steps=10.0 * tens.astype(self.capacity.dtype), gap=arrivals.gap(waiting))
+        asking, waiting = draws.words(key, 2)
+        tens = draws.whole(asking, LEAST_STEPS // 10, MOST_STEPS // 10)
+        return Chance(steps=10.0 * tens.astype(self.capacity.dtype), gap=draws.exponential(waiting))
 
     def start(self) -> Scene:
-        pools = occupancy.empty(self.capacity, occupancy.rows_for(MOST_CAPACITY, LEAST_STEPS))
+        pools = pool.empty(_whole(self.capacity), pool.rows_for(MOST_CAPACITY, LEAST_STEPS))
+        return self._first(pools)
+
+    def restart(self, state: Scene) -> Scene:
+        return self._first(pool.cleared(state.pools))
+
+    def _first(self, pools: pool.Pools) -> Scene:
         return Scene(pools=pools, number=jnp.zeros((), dtype=jnp.int32), next_s=jnp.zeros((), self.capacity.dtype))
 
     def advance(self, state: Scene, chance: Chance) -> tuple[Scene, Task, Array, epochs.Entries]:
         """Go on to the next task: the first comes at time 0, and the last before the horizon is not served."""
         task = Task(number=state.number, at_s=jnp.floor(state.next_s), steps=chance.steps)
-        pools, entries = occupancy.release(state.pools, task.at_s)
+        pools, entries = pool.release(state.pools, task.at_s)
         after = Scene(pools=pools, number=state.number + 1, next_s=state.next_s + chance.gap / self.rate_hz)
-        return after, task, after.next_s <= self.episode_s, entries | {"running": occupancy.count(pools.running)}
+        return after, task, after.next_s <= self.episode_s, entries | {"running": pool.count(pools.running)}
 
     def view(self, state: Scene, event: Task) -> View:
-        free = occupancy.free(state.pools)
+        free = state.pools.free.astype(self.capacity.dtype)
         return View(
             number=event.number,
             steps=event.steps,
@@ -136,16 +143,15 @@ class Providers(epochs.AbstractWorld):
             fits=event.steps <= free,
             gain=self.gain(event.steps),
             mean_gain=self.gain(jnp.asarray(float(MEAN_STEPS), self.capacity.dtype)),
-            crash_cost=CRASH * (1.0 + occupancy.undone(state.pools, event.at_s)),
+            crash_cost=CRASH * (1.0 + pool.undone(state.pools)),
         )
 
     def step(self, state: Scene, event: Task, action: Array) -> tuple[Scene, epochs.Entries]:
-        pools, entries = occupancy.admit(
+        pools, entries = pool.admit(
             state.pools,
             action,
-            steps=event.steps,
+            steps=_whole(event.steps),
             quality=self.gain(event.steps)[jnp.maximum(action, 0)],
-            now_s=event.at_s,
             end_s=event.at_s + service_s(event.steps),
         )
         return dataclasses.replace(state, pools=pools), entries
@@ -155,6 +161,10 @@ def service_s(steps: Array | float) -> Array:
     """Seconds that a task runs (the released code; RePaint on CelebA-HQ): whole for multiples of ten steps."""
     tens = steps / 10.0
     return 6.0 * tens * tens + 1500.0 * tens - 840.0
+
+
+def _whole(steps: Array) -> Array:
+    return steps.astype(jnp.int32)
 
 
 def draw(key, *, rate_hz: float | Array = RATE_HZ, length: int | None = None) -> Providers:
