@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from edgegen.sim import sharing
+from edgegen.sim.occupancy import sharing
 
 
 def servers(*backlog):
