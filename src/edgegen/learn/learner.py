@@ -42,3 +42,8 @@ class AbstractLearner(eqx.Module):
     @abc.abstractmethod
     def updates_per_iteration(self) -> int:
         """Gradient steps."""
+
+    @property
+    def steps_before(self) -> int:
+        """Environment steps that `init` takes, over all environments."""
+        return 0
