@@ -15,7 +15,8 @@ sizes and, as every operator would, what they have started themselves; neither k
 The numbers were tuned on instances drawn with other seeds than those of `claims`.
 """
 
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Callable, Mapping, Sequence
 
 import equinox as eqx
 import jax
@@ -196,17 +197,24 @@ def rewards(
     return found | {"bound": np.asarray(_each(bound)(worlds), dtype=float)}
 
 
+@functools.cache
 def _each(function: Callable) -> Callable:
     return eqx.filter_jit(eqx.filter_vmap(function))
 
 
-def claims(progress: Callable[[str], None], *, instances: int = 100, seed: int = 4000) -> list[Bar]:
+def claims(
+    progress: Callable[[str], None],
+    *,
+    instances: int = 100,
+    seed: int = 4000,
+    loads_hz: Sequence[float] = aaas.LOADS_HZ,
+) -> list[Bar]:
     """Check that the prices earn more than the prophet at every load, and that learning costs little of that."""
-    progress(f"provider_prices: {len(POLICIES)} policies on {instances} instances at {len(aaas.LOADS_HZ)} loads")
-    length = max(arrivals.length_for(rate, aaas.EPISODE_S) for rate in aaas.LOADS_HZ)
+    progress(f"provider_prices: {len(POLICIES)} policies on {instances} instances at {len(loads_hz)} loads")
+    length = max(arrivals.length_for(rate, aaas.EPISODE_S) for rate in loads_hz)
     rivals = {"prophet": aaas.prophet, "prophet-mended": aaas.prophet_mended}
     bars = []
-    for rate in aaas.LOADS_HZ:
+    for rate in loads_hz:
         found = rewards(rate, rivals, instances=instances, seed=seed, length=length)
         prophet, load = found["prophet"], f"{rate:g}/s"
         bars += [

@@ -47,10 +47,10 @@ class Remembering(epochs.AbstractWorld):
 
     world: epochs.AbstractWorld
     memory: AbstractMemory
+    length: int = eqx.field(static=True)
 
-    @property
-    def length(self) -> int:
-        return self.world.length
+    def __init__(self, world: epochs.AbstractWorld, memory: AbstractMemory):
+        self.world, self.memory, self.length = world, memory, world.length
 
     def chance(self, key) -> Any:
         return self.world.chance(key)
