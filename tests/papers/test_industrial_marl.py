@@ -14,7 +14,7 @@ from edgegen.papers import industrial_marl as ind
 from edgegen.papers import memtl
 from edgegen.sim import epochs
 from edgegen.sim.environment import Environment
-from edgegen.sim.occupancy import sharing
+from edgegen.sim.occupancy import share as sharing
 
 INSTANCES, SLOTS = 40, 30
 play = eqx.filter_jit(epochs.simulate)

@@ -5,18 +5,30 @@ from edgegen.config import Config
 from edgegen.core.errors import InputError
 from edgegen.dispatch.books import idle
 from edgegen.dispatch.catalog import Catalog
+from edgegen.dispatch.fleet import Fleet as Machines
 from edgegen.experiments.arrivals import draw_asks, to_requests
 from edgegen.sim.fleet import Fleet
 
 REQUESTS = 256
 
 
-def fleet_world(config: Config, *, rate_hz: float, horizon_s: float, requests: int = REQUESTS, seed: int = 0) -> Fleet:
-    """Return the fleet of a configuration, and a menu of so many requests as the demo makes them; every model is loaded.
+def fleet_world(
+    config: Config,
+    *,
+    rate_hz: float,
+    horizon_s: float,
+    requests: int = REQUESTS,
+    seed: int = 0,
+    machines: Machines | None = None,
+) -> Fleet:
+    """Return the fleet of a configuration, with a menu of so many requests as the demo makes them.
+
+    Every node holds the models that it loads when it joins a gateway. `machines` are in place of those that the profiles of
+    the configuration give.
 
     **Raises** `InputError` for a configuration without a device, where no request can come from.
     """
-    catalog = Catalog(build_fleet(config))
+    catalog = Catalog(machines or build_fleet(config))
     origins = [device.name for device in catalog.devices]
     if not origins:
         raise InputError("the configuration has no node of tier 'device'; requests come from devices", param="nodes")

@@ -15,9 +15,13 @@ from edgegen.core.errors import InputError
 from edgegen.core.policy import AbstractPolicy
 from edgegen.core.rules import repair
 from edgegen.core.state import State
+from edgegen.learn import agent
 from edgegen.learn.learner import Actor
+from edgegen.sim import fleet
 from edgegen.sim.environment import Codec
 from edgegen.sim.fleet import Arrival, Fleet, Queues, promise
+
+SYSTEM = "fleet"
 
 
 class LiveAgent(AbstractPolicy):
@@ -37,9 +41,9 @@ class LiveAgent(AbstractPolicy):
             words = "{} node rows, {} models and {} step counts"
             raise InputError(f"this agent was trained for {words.format(*self.sizes)}, got {words.format(*found)}")
         given = dataclasses.replace(state, clock_s=np.float32(0.0), extra=None)
-        node, model, steps, clock, power_w = map(
-            np.asarray, _decide(self, given, jax.random.key(0) if key is None else key)
-        )
+        with jax.enable_x64(False):
+            columns = _decide(self, given, jax.random.key(0) if key is None else key)
+        node, model, steps, clock, power_w = map(np.asarray, columns)
         hold, placed = Decision.hold(state), node >= 0
         share = np.where(placed, 1.0, 0.0).astype(hold.uplink_share.dtype)
         return hold.replace(
@@ -86,3 +90,18 @@ def _decide(agent: LiveAgent, state: State, key):
 def _narrow(leaf):
     leaf = jnp.asarray(leaf)
     return leaf.astype(jnp.float32) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf
+
+
+def load_agent(path: str) -> LiveAgent:
+    """Return a trained agent as a policy, from the file that `edgegen train fleet` wrote.
+
+    **Raises** `InputError` for a file that is no agent, or one that decides in another system.
+    """
+    actor, card = agent.load(path)
+    if card.system != SYSTEM:
+        raise InputError(
+            f"{path} decides in the system {card.system!r}; the gateway needs an agent of {SYSTEM!r}: edgegen train {SYSTEM}",
+            param="policy",
+        )
+    sizes = (int(card.settings["nodes"]), int(card.settings["models"]), int(card.settings["steps"]))
+    return LiveAgent(actor, fleet.codec_of(*sizes), sizes)

@@ -28,7 +28,7 @@ from edgegen.core.result import Bar
 from edgegen.core.tree import value
 from edgegen.data.build import facts
 from edgegen.sim import arrivals, draws, environment, epochs, evaluation, system
-from edgegen.sim.occupancy import pool
+from edgegen.sim.occupancy import amounts, pool
 
 CITATION = Citation(
     key="du2024agod",
@@ -122,9 +122,9 @@ class Providers(epochs.AbstractWorld):
     def advance(self, state: Scene, chance: Chance) -> tuple[Scene, Task, Array, epochs.Entries]:
         """Go on to the next task: the first comes at time 0, and the last before the horizon is not served."""
         task = Task(number=state.number, at_s=jnp.floor(state.next_s), steps=chance.steps)
-        pools, entries = pool.release(state.pools, task.at_s)
+        pools, entries = pool.advance(state.pools, task.at_s)
         after = Scene(pools=pools, number=state.number + 1, next_s=state.next_s + chance.gap / self.rate_hz)
-        return after, task, after.next_s <= self.episode_s, entries | {"running": pool.count(pools.running)}
+        return after, task, after.next_s <= self.episode_s, entries | {"running": amounts.count(pools.running)}
 
     def view(self, state: Scene, event: Task) -> View:
         free = state.pools.free.astype(self.capacity.dtype)

@@ -30,7 +30,7 @@ from edgegen.core.errors import InputError
 from edgegen.core.result import Bar
 from edgegen.core.tree import value
 from edgegen.sim import environment, epochs, search, system
-from edgegen.sim.occupancy import sharing
+from edgegen.sim.occupancy import share as sharing
 
 CITATION = Citation(
     key="liang2023memtl",

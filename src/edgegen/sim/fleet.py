@@ -215,8 +215,12 @@ class Hosted(eqx.Module):
 
 def codec(state: State, weights: Mapping[str, float] = WEIGHTS) -> Codec:
     """Return what learners see of States of this size, float[D], and their actions: every (node, model, steps)."""
-    sizes = (state.node_count, state.model_count, state.steps.shape[0])
-    return Codec(observe, allowed, decode, actions=int(np.prod(sizes)), weights=dict(weights))
+    return codec_of(state.node_count, state.model_count, state.steps.shape[0], weights)
+
+
+def codec_of(nodes: int, models: int, steps: int, weights: Mapping[str, float] = WEIGHTS) -> Codec:
+    """Return the codec for States with so many node rows, models and step counts."""
+    return Codec(observe, allowed, decode, actions=nodes * models * steps, weights=dict(weights))
 
 
 def observe(view: State) -> Array:

@@ -19,7 +19,7 @@ def play(gaps, sites, steps, lengths):
 
     def serve(pools, task):
         now_s, site, held, length_s = task
-        pools, before = pool.release(pools, now_s)
+        pools, before = pool.advance(pools, now_s)
         quality = held / 1024  # exact in binary, so that sums of it are exact
         pools, after = pool.admit(pools, site, steps=held, quality=quality, end_s=now_s + length_s)
         held = jnp.where(pools.running, pools.steps, 0).sum(axis=0)
@@ -62,7 +62,7 @@ def filled(*tasks):
     """Pools in which (site, steps, begin_s, end_s) run."""
     pools = pool.empty(CAPACITY, 9)
     for site, steps, begin_s, end_s in tasks:
-        pools, _ = pool.release(pools, jnp.float64(begin_s))
+        pools, _ = pool.advance(pools, jnp.float64(begin_s))
         new = {"steps": jnp.float64(steps), "quality": jnp.float64(0.5), "end_s": jnp.float64(end_s)}
         pools, entries = pool.admit(pools, jnp.int32(site), **new)
         assert entries["crashes"] == 0
@@ -71,7 +71,7 @@ def filled(*tasks):
 
 def test_a_crash_loses_what_was_still_to_be_done_and_frees_the_pool():
     pools = filled((0, 150, 0, 100), (1, 500, 0, 100), (0, 250, 50, 250))
-    pools, _ = pool.release(pools, jnp.float64(75))
+    pools, _ = pool.advance(pools, jnp.float64(75))
     new = {"steps": jnp.float64(100), "quality": jnp.float64(0.25), "end_s": jnp.float64(99)}
     after, entries = pool.admit(pools, jnp.int32(0), **new)
     assert entries["crashes"] == 1
@@ -85,19 +85,19 @@ def test_a_crash_loses_what_was_still_to_be_done_and_frees_the_pool():
 
 def test_a_task_ends_at_its_end_and_not_before():
     pools = filled((0, 400, 0, 100))
-    assert pool.release(pools, jnp.float64(99.999))[0].free[0] == 0
-    after, entries = pool.release(pools, jnp.float64(100))
+    assert pool.advance(pools, jnp.float64(99.999))[0].free[0] == 0
+    after, entries = pool.advance(pools, jnp.float64(100))
     assert (float(entries["finished"]), float(entries["finished_quality"])) == (1, 0.5)
     assert after.free[0] == 400
 
 
 @pytest.mark.parametrize("now_s", [0.0, 7e5])
 def test_a_task_that_takes_no_time_ends_at_the_next_moment(now_s):
-    pools, _ = pool.release(filled(), jnp.float64(now_s))
+    pools, _ = pool.advance(filled(), jnp.float64(now_s))
     new = {"steps": jnp.float64(100), "quality": jnp.float64(1), "end_s": jnp.float64(now_s)}
     pools, _ = pool.admit(pools, jnp.int32(0), **new)
     assert pools.free[0] == 300
-    pools, entries = pool.release(pools, jnp.float64(now_s + 1e-6))
+    pools, entries = pool.advance(pools, jnp.float64(now_s + 1e-6))
     assert entries["finished"] == 1
 
 
@@ -116,8 +116,8 @@ def test_a_cleared_pool_serves_like_a_new_one():
     fresh = pool.empty(CAPACITY, 9)
     new = {"steps": jnp.float64(100), "quality": jnp.float64(1), "end_s": jnp.float64(9)}
     for now_s in (0.0, 5.0, 9.0):
-        pools, ours = pool.release(pools, jnp.float64(now_s))
-        fresh, theirs = pool.release(fresh, jnp.float64(now_s))
+        pools, ours = pool.advance(pools, jnp.float64(now_s))
+        fresh, theirs = pool.advance(fresh, jnp.float64(now_s))
         assert ours == theirs
         pools, _ = pool.admit(pools, jnp.int32(0), **new)
         fresh, _ = pool.admit(fresh, jnp.int32(0), **new)

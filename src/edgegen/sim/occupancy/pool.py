@@ -10,7 +10,6 @@ row of the new task and the column of the site it is given to are written. What 
 
 import dataclasses
 
-import jax
 import jax.numpy as jnp
 
 from edgegen.core.arrays import Array
@@ -18,6 +17,7 @@ from edgegen.core.decision import REJECT
 from edgegen.core.errors import InputError
 from edgegen.core.tree import value
 from edgegen.sim.epochs import Entries
+from edgegen.sim.occupancy.amounts import count, later, number, total
 
 
 @value
@@ -71,10 +71,10 @@ def cleared(pools: Pools) -> Pools:
     return dataclasses.replace(pools, now_s=jnp.zeros_like(pools.now_s), free=pools.capacity, end_s=never)
 
 
-def release(pools: Pools, now_s: Array) -> tuple[Pools, Entries]:
+def advance(pools: Pools, now_s: Array) -> tuple[Pools, Entries]:
     """Go on to `now_s`: every task that ends by then is over. Say how many and what quality they had."""
     over = pools.running & (pools.end_s <= now_s)
-    entries = {"finished": count(over), "finished_quality": _total(jnp.where(over, pools.quality, 0.0))}
+    entries = {"finished": count(over), "finished_quality": total(jnp.where(over, pools.quality, 0.0))}
     held = jnp.where(pools.end_s > now_s, pools.steps, jnp.zeros((), pools.steps.dtype))
     free = pools.capacity - held.sum(axis=0, dtype=held.dtype)  # added anew each time, so errors do not pile up
     return dataclasses.replace(pools, now_s=now_s, free=free), entries
@@ -108,14 +108,14 @@ def admit(pools: Pools, site: Array, *, steps: Array, quality: Array, end_s: Arr
     begins, ends = pools.begin_s[:, at], pools.end_s[:, at]
     running = ends > now_s
     free = pools.free[at]
-    number = jnp.arange(rows, dtype=jnp.int32)
-    row = jnp.where(running, rows, number).min()  # the first empty one; `rows` if there is none
+    numbers = jnp.arange(rows, dtype=jnp.int32)
+    row = jnp.where(running, rows, numbers).min()  # the first empty one; `rows` if there is none
     fits = taken & (steps <= free) & (row < rows)
     crash = taken & ~fits
     entries = {
-        "assigned": _number(taken),
-        "refused": _number(~taken),
-        "crashes": _number(crash),
+        "assigned": number(taken),
+        "refused": number(~taken),
+        "crashes": number(crash),
         "crashed": jnp.where(crash, 1.0 + count(running), 0.0),
         "undone": jnp.where(crash, _undone(running, begins, ends, now_s), 0.0),
         "quality": jnp.where(fits, quality, 0.0),
@@ -124,14 +124,12 @@ def admit(pools: Pools, site: Array, *, steps: Array, quality: Array, end_s: Arr
     }
     new = jnp.where(fits, row, rows)  # past the end: nothing is written
     left = jnp.where(fits, free - steps, jnp.where(crash, pools.capacity[at], free))
-    soon_s = jnp.maximum(jnp.nextafter(now_s, jnp.inf), jnp.finfo(now_s.dtype).tiny)  # what is smaller counts as 0
-    later_s = jnp.maximum(end_s, soon_s)
-    ends = jnp.where(number == new, later_s, jnp.where(crash, jnp.minimum(ends, now_s), ends))
+    ends = jnp.where(numbers == new, later(now_s, end_s), jnp.where(crash, jnp.minimum(ends, now_s), ends))
     after = dataclasses.replace(
         pools,
         free=pools.free.at[at].set(left),
         steps=pools.steps.at[new, at].set(steps, mode="drop"),
-        begin_s=pools.begin_s.at[:, at].set(jnp.where(number == new, now_s, begins)),  # read above: spares XLA a copy
+        begin_s=pools.begin_s.at[:, at].set(jnp.where(numbers == new, now_s, begins)),  # read above: spares XLA a copy
         end_s=pools.end_s.at[:, at].set(ends),
         quality=pools.quality.at[new, at].set(quality, mode="drop"),
     )
@@ -141,18 +139,3 @@ def admit(pools: Pools, site: Array, *, steps: Array, quality: Array, end_s: Arr
 def _undone(running: Array, begin_s: Array, end_s: Array, now_s: Array) -> Array:
     left = (end_s - now_s) / jnp.where(running, end_s - begin_s, 1.0)
     return jnp.where(running, left, 0.0).sum(axis=0)
-
-
-def _number(flag: Array) -> Array:
-    return flag.astype(jnp.result_type(float))
-
-
-def count(flags: Array) -> Array:
-    """How many flags are set, as a float."""
-    return _total(_number(flags))
-
-
-def _total(table: Array) -> Array:
-    """The sum of all entries. Terms of a product are added many at once, those of a sum one by one."""
-    ones = jnp.ones(table.size, table.dtype)
-    return jnp.vdot(table.reshape(-1), ones, precision=jax.lax.Precision.HIGHEST)
