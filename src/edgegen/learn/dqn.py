@@ -110,7 +110,7 @@ class Plain(eqx.Module):
     """float[D] -> float[K, Z]."""
 
     torso: Perceptron
-    last: Dense | NoisyDense
+    last: Any  # Dense | NoisyDense
     actions: int = eqx.field(static=True)
 
     def __call__(self, x: Array) -> Array:
@@ -121,8 +121,8 @@ class Duelling(eqx.Module):
     """float[D] -> float[K, Z]: what the situation is worth, and what each action adds to it."""
 
     torso: Perceptron
-    worth: Dense | NoisyDense
-    added: Dense | NoisyDense
+    worth: Any  # Dense | NoisyDense
+    added: Any  # Dense | NoisyDense
     actions: int = eqx.field(static=True)
 
     def __call__(self, x: Array) -> Array:
