@@ -42,14 +42,11 @@ def train(
     The run ends with the first budget that is used up: processor time (30 s where nothing is said), environment steps, or
     gradient steps. `edgegen serve --policy FILE.agent` lets an agent of `fleet` decide live.
     """
-    import jax
-
     from edgegen.core.units import parse_quantity
     from edgegen.experiments import training
     from edgegen.experiments.learning_curves import draw_curve
     from edgegen.learn import presets
-    from edgegen.learn.training import Budget, Saving
-    from edgegen.learn.training import train as run
+    from edgegen.learn.training import Budget
 
     if list_learners:
         _list(presets.PRESETS, json)
@@ -61,16 +58,7 @@ def train(
     one, count = training.chosen(learner)
     place = _place(system, count, instances, masked, config, rate, episodes, seed)
     say(f"{learner} in {system}, {count} environments at once; compiling takes a few seconds")
-    trained = run(
-        one,
-        place.environments,
-        key=jax.random.key(seed),
-        budget=budget,
-        chunk=_chunk(one),
-        evaluate=place.evaluate,
-        progress=_told,
-        saving=Saving(checkpoint) if checkpoint else None,
-    )
+    trained = training.learn(place, one, seed=seed, budget=budget, progress=_told, checkpoint=checkpoint)
     _keep(place, learner, trained, seed, out, table)
     rows = _report(place, learner, trained, out, json)
     if picture is not None:
@@ -86,11 +74,6 @@ def _place(system, count, instances, masked, config, rate, episodes, seed) -> "P
         chosen = find_config(config)
         return training.fleets(count, chosen, rate_hz=rate, horizon_s=30.0, episodes=episodes, seed=seed)
     return training.providers(count, instances=instances, episodes=episodes, seed=seed, masked=masked)
-
-
-def _chunk(learner: Any) -> int:
-    """So many iterations between two rows of the curve that a row is about 20,000 environment steps."""
-    return max(1, round(20_000 / learner.steps_per_iteration))
 
 
 def _check_out(out: Path | None) -> None:

@@ -5,7 +5,8 @@ A system is a place to learn in (`Place`). Evaluation episodes come from other k
 
 import dataclasses
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -19,9 +20,10 @@ from edgegen.core.result import mean_interval
 from edgegen.experiments.fleets import fleet_world
 from edgegen.learn import presets, rollout
 from edgegen.learn.agent import Card
+from edgegen.learn.checkpoint import Row
 from edgegen.learn.learner import AbstractLearner, Actor
 from edgegen.learn.live import SYSTEM as FLEET
-from edgegen.learn.training import Trained
+from edgegen.learn.training import Budget, Saving, Trained, train
 from edgegen.papers import aaas
 from edgegen.plan import rules
 from edgegen.sim import epochs, evaluation, fleet
@@ -69,7 +71,9 @@ def providers(count: int, *, instances: int, episodes: int, seed: int, masked: b
     if instances:
         drawn = [aaas.draw(key) for key in jax.random.split(of_training, instances)]
         worlds = epochs.stack([aaas.draw(key) for key in jax.random.split(of_evaluation, HELD_OUT)])
-        environments = epochs.stack([Environment(drawn[at % instances], codec) for at in range(count)])
+        environments = Environment(
+            epochs.stack([drawn[at % instances] for at in range(count)]), rollout.repeat(codec, count)
+        )
     else:
         pool = aaas.published_pool()
         worlds, environments = epochs.stack([pool]), rollout.repeat(Environment(pool, codec), count)
@@ -83,7 +87,7 @@ def fleets(count: int, config: Config, *, rate_hz: float, horizon_s: float, epis
     worlds = [fleet_world(config, rate_hz=rate_hz, horizon_s=horizon_s, seed=menu) for menu in (seed, EVALUATION)]
     menu = worlds[0].menu
     sizes = {"nodes": menu.node_count, "models": menu.model_count, "steps": int(menu.steps.shape[0])}
-    codec = fleet.codec_of(**sizes)
+    codec = fleet.codec_of(sizes["nodes"], sizes["models"], sizes["steps"])
     beside = {
         "greedy-cost": rules.GreedyCost(),
         "greedy-quality": rules.GreedyQuality(),
@@ -107,6 +111,33 @@ def chosen(name: str) -> tuple[AbstractLearner, int]:
     """
     learner = presets.learner(name)
     return learner, presets.environments(learner)
+
+
+def learn(
+    place: Place,
+    learner: AbstractLearner,
+    *,
+    seed: int,
+    budget: Budget,
+    progress: Callable[[Row], None] | None = None,
+    checkpoint: Path | None = None,
+) -> Trained:
+    """Train a learner in a place, a row of the curve about every 20,000 steps or 100 updates; every tenth is evaluated."""
+    return train(
+        learner,
+        place.environments,
+        key=jax.random.key(seed),
+        budget=budget,
+        chunk=chunk(learner),
+        evaluate=place.evaluate,
+        progress=progress,
+        saving=Saving(checkpoint) if checkpoint else None,
+    )
+
+
+def chunk(learner: AbstractLearner) -> int:
+    """Return so many iterations that a row of the curve is about 20,000 environment steps or 100 updates, whichever comes first."""
+    return max(1, min(round(20_000 / learner.steps_per_iteration), round(100 / learner.updates_per_iteration)))
 
 
 def card(place: Place, learner: str, trained: Trained, *, seed: int) -> Card:
