@@ -42,7 +42,9 @@ class OffPolicy(AbstractLearner):
     updates: int = eqx.field(static=True, default=1)  # u, per iteration
     batch: int = eqx.field(static=True, default=512)  # B
     n: int = eqx.field(static=True, default=1)  # epochs over which returns are summed
-    warm_up: int = eqx.field(static=True, default=1024)  # environment steps at random before training, over all environments
+    warm_up: int = eqx.field(
+        static=True, default=1024
+    )  # environment steps at random before training, over all environments
 
     def __check_init__(self):
         for name in ("environments", "steps", "updates", "batch", "n"):
