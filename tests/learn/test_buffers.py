@@ -15,7 +15,6 @@ from edgegen.learn.batch import Batch
 from edgegen.learn.rollout import Rollout
 from edgegen.sim.environment import Observation, Step
 
-
 add = eqx.filter_jit(lambda memory, kept, new: memory.add(kept, new))
 _draw = eqx.filter_jit(lambda memory, kept, count, key: memory.draw(kept, count=count, key=key))
 revalue = eqx.filter_jit(lambda memory, kept, rows, errors: memory.revalue(kept, rows, errors))
@@ -158,7 +157,9 @@ def test_new_transitions_are_given_the_greatest_priority():
 
 def test_sums_stay_those_of_their_children_after_many_updates_in_single_precision():
     memory = buffers.Prioritised(3000)
-    kept = memory.empty(jax.tree.map(lambda leaf: leaf.astype(jnp.float32) if leaf.dtype == float else leaf, numbered(0, 3000)))
+    kept = memory.empty(
+        jax.tree.map(lambda leaf: leaf.astype(jnp.float32) if leaf.dtype == float else leaf, numbered(0, 3000))
+    )
     kept = add(memory, kept, numbered(0, 3000))
 
     def once(kept, key):

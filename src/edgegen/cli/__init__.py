@@ -10,7 +10,21 @@ import sys
 
 import typer
 
-from edgegen.cli import bench, builtin, demo, init, journal, plan, policies, profile, serve, study, version
+from edgegen.cli import (
+    bench,
+    builtin,
+    demo,
+    init,
+    journal,
+    plan,
+    policies,
+    profile,
+    reproduce,
+    serve,
+    simulate,
+    study,
+    version,
+)
 from edgegen.cli.output import report_error
 from edgegen.core.errors import EdgegenError
 
@@ -27,6 +41,8 @@ for command in (
     init.init,
     plan.plan,
     study.study,
+    simulate.simulate,
+    reproduce.reproduce,
     policies.policies,
     bench.bench,
     version.version,

@@ -27,7 +27,7 @@ from edgegen.core.tree import value
 from edgegen.learn.algorithm import AbstractAlgorithm
 from edgegen.learn.batch import Batch
 from edgegen.learn.buffers import AbstractMemory, Prioritised, Uniform
-from edgegen.learn.descent import adam, descend, follow
+from edgegen.learn.descent import Moments, adam, descend, follow, moments
 from edgegen.learn.learner import Metrics
 from edgegen.learn.networks import Dense, Perceptron, dense, mish, perceptron
 from edgegen.learn.off_policy import OffPolicy
@@ -110,7 +110,7 @@ class Plain(eqx.Module):
     """float[D] -> float[K, Z]."""
 
     torso: Perceptron
-    last: Dense | NoisyDense
+    last: Any  # Dense | NoisyDense
     actions: int = eqx.field(static=True)
 
     def __call__(self, x: Array) -> Array:
@@ -121,8 +121,8 @@ class Duelling(eqx.Module):
     """float[D] -> float[K, Z]: what the situation is worth, and what each action adds to it."""
 
     torso: Perceptron
-    worth: Dense | NoisyDense
-    added: Dense | NoisyDense
+    worth: Any  # Dense | NoisyDense
+    added: Any  # Dense | NoisyDense
     actions: int = eqx.field(static=True)
 
     def __call__(self, x: Array) -> Array:
@@ -266,9 +266,9 @@ class Params:
     """All that is learnt and remembered."""
 
     online: Network
-    target: Network
-    moments: tuple  # of Adam
-    updates: Array  # int32[]
+    target: Any  # Network; None in what is deployed, with all that follows
+    moments: Moments
+    updates: Any  # int32[]
 
 
 class DQN(AbstractAlgorithm):
@@ -286,8 +286,7 @@ class DQN(AbstractAlgorithm):
 
     def init_params(self, observation_size: int, actions: int, *, key) -> Params:
         network = self.body((observation_size, *self.hidden), actions, self.worth.atoms, self.last, key)
-        moments = adam(self.weight_decay).init(network)
-        return Params(online=network, target=network, moments=moments, updates=jnp.zeros((), jnp.int32))
+        return Params(online=network, target=network, moments=moments(network), updates=jnp.zeros((), jnp.int32))
 
     def act(self, params: Params, observation: Array, allowed: Array, *, key) -> Array:
         noise, straying, drawing = jax.random.split(key, 3)
@@ -300,7 +299,7 @@ class DQN(AbstractAlgorithm):
         return _best(self.values(settled(params.online), observation), allowed)
 
     def deployed(self, params: Params) -> Params:
-        return Params(settled(params.online), None, None, None)  # type: ignore[arg-type]  # only what `greedy` reads
+        return Params(settled(params.online), None, None, None)
 
     def values(self, network: Network, observation: Array) -> Array:
         """Return what every action is held to be worth, float[B, K] for float[B, D]."""
@@ -319,11 +318,10 @@ class DQN(AbstractAlgorithm):
             return jnp.mean(weights * losses), (errors, self.worth.mean(said))
 
         (loss, (errors, said)), slope = jax.value_and_grad(loss_of, has_aux=True)(params.online)
-        online, moments = descend(adam(self.weight_decay), params.online, slope, params.moments, rate=self.rate)
+        online, after_step = descend(adam(self.weight_decay), params.online, slope, params.moments, rate=self.rate)
         updates = params.updates + 1
-        params = Params(
-            online=online, target=self.sync(params.target, online, updates), moments=moments, updates=updates
-        )
+        target = self.sync(params.target, online, updates)
+        params = Params(online=online, target=target, moments=after_step, updates=updates)
         return params, errors, {"loss": loss, "error": errors.mean(), "value": said.mean()}
 
 
