@@ -110,7 +110,7 @@ def chosen(name: str) -> tuple[AbstractLearner, int]:
     **Raises** `UnknownNameError`.
     """
     learner = presets.learner(name)
-    return learner, presets.environments(learner)
+    return learner, learner.environments
 
 
 def learn(
