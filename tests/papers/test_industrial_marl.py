@@ -12,8 +12,9 @@ import pytest
 from edgegen.core.errors import InputError
 from edgegen.papers import industrial_marl as ind
 from edgegen.papers import memtl
-from edgegen.sim import epochs, sharing
+from edgegen.sim import epochs
 from edgegen.sim.environment import Environment
+from edgegen.sim.occupancy import share as sharing
 
 INSTANCES, SLOTS = 40, 30
 play = eqx.filter_jit(epochs.simulate)

@@ -29,7 +29,8 @@ from edgegen.core.citation import Citation
 from edgegen.core.errors import InputError
 from edgegen.core.result import Bar
 from edgegen.core.tree import value
-from edgegen.sim import environment, epochs, search, sharing, system
+from edgegen.sim import environment, epochs, search, system
+from edgegen.sim.occupancy import share as sharing
 
 CITATION = Citation(
     key="liang2023memtl",
