@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from edgegen.core.errors import InputError
-from edgegen.experiments.plan_pictures import COLOURS, GREY, bare, save
+from edgegen.experiments.figures import COLOURS, GREY, bare, save
 from edgegen.learn.checkpoint import Row
 
 
