@@ -93,7 +93,7 @@ def carry_out(run: Run) -> Outcome:
     from edgegen.learn.training import Budget, train
 
     learner, count = training.chosen(run.learner)
-    place = training.providers(count, instances=run.instances, episodes=EPISODES, seed=run.seed, masked=run.masked)
+    place = training.on_providers(count, instances=run.instances, episodes=EPISODES, seed=run.seed, masked=run.masked)
     chunk = training.chunk(learner)
     key = jax.random.key(run.seed)
     first = Budget(steps=learner.steps_before + chunk * learner.steps_per_iteration)

@@ -162,7 +162,7 @@ def _beside(instances: int) -> list[Bar]:
     """The rules on the evaluation episodes of the learners' first seed."""
     from edgegen.experiments import training
 
-    place = training.providers(1, instances=instances, episodes=EPISODES, seed=0, masked=False)
+    place = training.on_providers(1, instances=instances, episodes=EPISODES, seed=0, masked=False)
     where = "held-out instances" if instances else "published instance"
     found = {name: of["reward"] for name, of in place.measure(place.rules).items()}
     return [

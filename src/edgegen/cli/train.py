@@ -72,8 +72,8 @@ def _place(system, count, instances, masked, config, rate, episodes, seed) -> "P
 
     if system == training.FLEET:
         chosen = find_config(config)
-        return training.fleets(count, chosen, rate_hz=rate, horizon_s=30.0, episodes=episodes, seed=seed)
-    return training.providers(count, instances=instances, episodes=episodes, seed=seed, masked=masked)
+        return training.on_fleet(count, chosen, rate_hz=rate, horizon_s=30.0, episodes=episodes, seed=seed)
+    return training.on_providers(count, instances=instances, episodes=episodes, seed=seed, masked=masked)
 
 
 def _check_out(out: Path | None) -> None:

@@ -17,6 +17,7 @@ from edgegen.config import Config
 from edgegen.core.arrays import Array
 from edgegen.core.errors import UnknownNameError
 from edgegen.core.result import mean_interval
+from edgegen.dispatch.fleet import Fleet as Machines
 from edgegen.experiments.fleets import fleet_world
 from edgegen.learn import presets, rollout
 from edgegen.learn.agent import Card
@@ -60,7 +61,7 @@ class Place:
         return mean_interval(rewards[0] if len(rewards) == 1 else rewards.mean(axis=1))
 
 
-def providers(count: int, *, instances: int, episodes: int, seed: int, masked: bool) -> Place:
+def on_providers(count: int, *, instances: int, episodes: int, seed: int, masked: bool) -> Place:
     """Return the choice of a provider (`papers.aaas`) for `count` environments.
 
     With 0 instances it is the one published instance, in training and in evaluation. With more, training has so many drawn
@@ -82,9 +83,24 @@ def providers(count: int, *, instances: int, episodes: int, seed: int, masked: b
     return Place("aaas", environments, codec, worlds, keys, aaas.POLICIES, settings)
 
 
-def fleets(count: int, config: Config, *, rate_hz: float, horizon_s: float, episodes: int, seed: int) -> Place:
-    """Return the fleet of a configuration for `count` environments; the requests of the evaluation are others."""
-    worlds = [fleet_world(config, rate_hz=rate_hz, horizon_s=horizon_s, seed=menu) for menu in (seed, EVALUATION)]
+def on_fleet(
+    count: int,
+    config: Config,
+    *,
+    rate_hz: float,
+    horizon_s: float,
+    episodes: int,
+    seed: int,
+    machines: Machines | None = None,
+) -> Place:
+    """Return the fleet of a configuration for `count` environments; the requests of the evaluation are others.
+
+    `machines` are in place of those that the profiles of the configuration give.
+    """
+    worlds = [
+        fleet_world(config, rate_hz=rate_hz, horizon_s=horizon_s, seed=menu, machines=machines)
+        for menu in (seed, EVALUATION)
+    ]
     menu = worlds[0].menu
     sizes = {"nodes": menu.node_count, "models": menu.model_count, "steps": int(menu.steps.shape[0])}
     codec = fleet.codec_of(sizes["nodes"], sizes["models"], sizes["steps"])

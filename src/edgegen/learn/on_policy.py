@@ -54,7 +54,7 @@ class Descent(eqx.Module):
         self, network: AbstractNetwork, gradient: AbstractNetwork, moments: Any, updates: Array
     ) -> tuple[AbstractNetwork, Any]:
         """Take the next step after so many updates."""
-        length = optax.global_norm(gradient)
+        length = jnp.sqrt(sum(jnp.sum(jnp.square(slope)) for slope in jax.tree.leaves(gradient)))
         gradient = jax.tree.map(lambda slope: slope * jnp.minimum(1.0, self.steepest / (length + 1e-9)), gradient)
         rate = self.rate * jnp.maximum(0.0, 1.0 - updates.astype(length.dtype) / self.anneal)
         return descent.descend(_ADAM, network, gradient, moments, rate=rate)
