@@ -32,7 +32,7 @@ def train(
     rate: Annotated[float, typer.Option(help="fleet: requests per second.", min=0.01, max=1e4)] = 12.0,
     out: Annotated[Path | None, typer.Option(help="File for the agent, FILE.agent.")] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="File to go on from when a run was cut off.")] = None,
-    table: Annotated[Path | None, typer.Option(help="File for the learning curve (CSV).")] = None,
+    table: Annotated[Path | None, typer.Option(help="File for the learning curve, .csv or .parquet.")] = None,
     picture: Annotated[Path | None, typer.Option(help="File for the learning curve (PNG).")] = None,
     list_learners: Annotated[bool, typer.Option("--list-learners", help="List the learners.")] = False,
     json: AsJson = False,
@@ -42,9 +42,9 @@ def train(
     The run ends with the first budget that is used up: processor time (30 s where nothing is said), environment steps, or
     gradient steps. `edgegen serve --policy FILE.agent` lets an agent of `fleet` decide live.
     """
+    from edgegen.core.provenance import of_run
     from edgegen.core.units import parse_quantity
     from edgegen.experiments import training
-    from edgegen.experiments.learning_curves import draw_curve
     from edgegen.learn import presets
     from edgegen.learn.training import Budget
 
@@ -59,11 +59,11 @@ def train(
     place = _place(system, count, instances, masked, config, rate, episodes, seed)
     say(f"{learner} in {system}, {count} environments at once; compiling takes a few seconds")
     trained = training.learn(place, one, seed=seed, budget=budget, progress=_told, checkpoint=checkpoint)
-    _keep(place, learner, trained, seed, out, table)
+    facts = of_run({"system": system, "learner": learner, **place.settings, "episodes": episodes}, seed=seed)
+    _keep(place, learner, trained, seed, out, table, facts)
     rows = _report(place, learner, trained, out, json)
     if picture is not None:
-        levels = {name: mean for name, mean, *_ in rows if name in place.rules}
-        draw_curve(picture, trained.curve, title=f"{learner} in {place.system}", levels=levels)
+        _draw(place, learner, trained, picture, facts, {name: mean for name, mean, *_ in rows if name in place.rules})
 
 
 def _place(system, count, instances, masked, config, rate, episodes, seed) -> "Place":
@@ -98,15 +98,33 @@ def _list(names: Any, json: bool) -> None:
         print_table("learners", ("name",), [(name,) for name in names])
 
 
-def _keep(place: "Place", learner: str, trained: "Trained", seed: int, out: Path | None, table: Path | None) -> None:
-    from edgegen.experiments import training
-    from edgegen.experiments.learning_curves import write_curve
+def _keep(place: "Place", learner: str, trained: "Trained", seed: int, out, table, facts: dict) -> None:
+    from edgegen.experiments import tables, training
     from edgegen.learn import agent
 
     if out is not None:
         agent.save(out, agent.Agent(trained.actor, place.codec), training.card(place, learner, trained, seed=seed))
     if table is not None:
-        write_curve(table, trained.curve)
+        with tables.writing(table, tables.LEARNT, facts) as write:
+            write(training.tidy(place, learner, trained.curve, seed=seed))
+
+
+def _draw(place: "Place", learner: str, trained: "Trained", picture: Path, facts: dict, levels: dict) -> None:
+    import numpy as np
+
+    from edgegen.experiments.figures import draw_curves
+
+    shown = [(row.cpu_s, row.evaluation["reward"]) for row in trained.curve if row.evaluation]
+    x, y = np.array(shown).T
+    draw_curves(
+        {learner: (x, y[None])},
+        picture,
+        title=f"{learner} in {place.system}, {trained.curve[-1].steps:,} environment steps",
+        across="processor time of training [s]",
+        up="reward of an evaluation episode",
+        provenance=facts,
+        levels=levels,
+    )
 
 
 def _report(place: "Place", learner: str, trained: "Trained", out: Path | None, json: bool) -> list[tuple]:

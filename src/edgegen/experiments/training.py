@@ -5,7 +5,7 @@ A system is a place to learn in (`Place`). Evaluation episodes come from other k
 
 import dataclasses
 import datetime as dt
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from edgegen.core.errors import UnknownNameError
 from edgegen.core.result import mean_interval
 from edgegen.dispatch.fleet import Fleet as Machines
 from edgegen.experiments.fleets import fleet_world
+from edgegen.experiments.tables import LEARNT
 from edgegen.learn import presets, rollout
 from edgegen.learn.agent import Card
 from edgegen.learn.checkpoint import Row
@@ -176,6 +177,20 @@ def card(place: Place, learner: str, trained: Trained, *, seed: int) -> Card:
             "version": __version__,
         },
     )
+
+
+def tidy(place: Place, learner: str, curve: Sequence[Row], *, seed: int) -> dict[str, list[Any]]:
+    """Return a learning curve as the columns of a table (`tables.LEARNT`): one row per number."""
+    found: dict[str, list[Any]] = {name: [] for name in LEARNT}
+    for row in curve:
+        evaluated = {f"evaluated {name}": number for name, number in (row.evaluation or {}).items()}
+        numbers = {"gradient_steps": float(row.updates), "cpu_s": row.cpu_s, **row.metrics, **evaluated}
+        for name, number in numbers.items():
+            for column, cell in zip(
+                found.values(), (place.system, learner, seed, row.steps, name, number), strict=True
+            ):
+                column.append(cell)
+    return found
 
 
 def _seen(place: Place) -> Any:
