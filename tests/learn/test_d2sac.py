@@ -222,6 +222,19 @@ def test_acting_explores_and_greedy_acting_does_not(params):
     assert len(set(greedy(params, seen, allowed).tolist())) == 1
 
 
+def test_greedy_acting_takes_the_action_that_is_most_probable_over_draws_of_the_noise(params):
+    seen, allowed = jax.random.uniform(jax.random.key(7), (400, D)), jnp.ones((400, K), bool)
+    noise = np.asarray(params.actor.noise(jax.random.key(0), SMALL.draws))
+    share = np.mean(
+        [
+            probabilities(params.actor, np.asarray(seen), np.tile(noise[:, draw, None], (1, 400, 1)))
+            for draw in range(SMALL.draws)
+        ],
+        axis=0,
+    )
+    np.testing.assert_array_equal(greedy(params, seen, allowed), share.argmax(axis=1))
+
+
 def test_what_is_deployed_is_enough_to_act_and_holds_no_critics(params):
     small = SMALL.deployed(params)
     seen, allowed = jax.random.uniform(jax.random.key(7), (400, D)), jnp.ones((400, K), bool)

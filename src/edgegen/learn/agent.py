@@ -1,138 +1,89 @@
-"""Trained agents as files: one line of JSON that says what it is, then the numbers of its actor.
+"""A trained agent: a policy like any other, and one file that holds it.
 
-Nothing in a file is executed: the line names a learner of `presets`, which builds an actor of the right shape, and the numbers
-are read into it. A file that is cut, foreign or of another format is refused with a sentence.
+The file says which system it decides in, what it was trained with and what it was measured to be worth; its network is
+plain data and arrays (`records`, `files`).
 """
 
 import dataclasses
-import json
-import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
+import numpy as np
 
-from edgegen import __version__
 from edgegen.core.arrays import Array
-from edgegen.core.errors import InputError
-from edgegen.learn import presets, rollout
+from edgegen.core.errors import InputError, UnknownNameError
+from edgegen.learn import files, records
 from edgegen.learn.learner import Actor
-from edgegen.sim import environment, epochs
+from edgegen.sim.environment import Codec
 
-MAGIC, FORMAT = "edgegen agent", 1
-_LONGEST_LINE = 1 << 20
+KIND, VERSION = "edgegen-agent", 1
+
+
+class Agent(eqx.Module):
+    """What a learner has found, and how it looks at a world: a policy (`sim.epochs.Policy`)."""
+
+    actor: Actor
+    codec: Codec
+
+    def __call__(self, view: Any, key: Array) -> Any:
+        return self.codec.decode(view, self.actor(self.codec.look(view), key))
 
 
 @dataclasses.dataclass(frozen=True)
 class Card:
-    """What is known about a trained agent."""
+    """What a file says about its agent."""
 
-    system: str  # what it decides in, such as `aaas` or `fleet`
-    learner: str  # a name in `presets`
+    system: str  # what it decides in, such as "aaas"
+    algorithm: str  # such as "rainbow"
     features: int  # D
     actions: int  # K
     settings: Mapping[str, Any]  # of the system; for a fleet, the sizes that its States must have
-    figures: Mapping[str, Any]  # how it did when it was evaluated
-    provenance: Mapping[str, Any]  # seed, budgets, date, version
+    figures: Mapping[str, float]  # of an evaluation
+    provenance: Mapping[str, Any]  # how it was trained, in words and numbers
 
 
-def save(path: str | Path, actor: Actor, card: Card) -> Path:
-    """Write an agent; whoever reads the file meanwhile sees the old one or the new one."""
-    path = Path(path)
-    line = {"what": MAGIC, "format": FORMAT, "version": __version__, **dataclasses.asdict(card)}
-    aside = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with aside.open("wb") as file:
-            file.write(json.dumps(line).encode() + b"\n")
-            eqx.tree_serialise_leaves(file, actor)
-        os.replace(aside, path)
-    except OSError as error:
-        raise InputError(f"cannot write the agent {path}: {error}", param="path") from None
-    return path
+def save(path: Path, agent: Agent, card: Card) -> None:
+    """Write an agent to one file."""
+    if agent.codec.actions != card.actions:
+        raise InputError(f"the card says {card.actions} actions, the codec has {agent.codec.actions}", param="actions")
+    plain, arrays = records.to_plain(agent.actor)
+    files.write(path, KIND, VERSION, {**dataclasses.asdict(card), "actor": plain}, arrays)
 
 
-def load(path: str | Path) -> tuple[Actor, Card]:
-    """Read an agent, in 32 bits as it was trained.
+def card_of(path: Path) -> Card:
+    """Return what a file says about its agent."""
+    return _card(path, files.read(path, KIND, VERSION)[0])
 
-    **Raises** `InputError` for what is not a whole agent file of this format, or names a learner that is not there.
+
+def load(path: Path, codecs: Mapping[str, Callable[[Card], Codec]]) -> tuple[Agent, Card]:
+    """Read an agent; `codecs` make the codec of each system that is known from the card.
+
+    Its numbers get the precision of this process.
     """
+    header, payload = files.read(path, KIND, VERSION)
+    card = _card(path, header)
+    if card.system not in codecs:
+        raise UnknownNameError("system", card.system, codecs, param="system")
+    codec = codecs[card.system](card)
+    if codec.actions != card.actions:
+        raise InputError(f"{path} chooses among {card.actions} actions, the codec of {card.system} has {codec.actions}")
     try:
-        with Path(path).open("rb") as file:
-            card = _card(file.readline(_LONGEST_LINE), path)
-            try:
-                with jax.enable_x64(False):
-                    return eqx.tree_deserialise_leaves(file, blank_actor(card)), card
-            except (ValueError, TypeError, RuntimeError, EOFError) as error:
-                reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-                raise InputError(
-                    f"the numbers in {path} are not those of its learner: {reason}", param="path"
-                ) from None
-    except OSError as error:
-        raise InputError(f"cannot read the agent {path}: {error.strerror or error}", param="path") from None
+        arrays = [_precise(array) for array in files.arrays_of(path, payload, records.shapes(header["actor"]))]
+        actor = records.from_plain(header["actor"], arrays)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        raise InputError(f"{path} does not describe a network that this release can build: {error}") from None
+    return Agent(actor=actor, codec=codec), card
 
 
-def blank_actor(card: Card) -> Actor:
-    """Return an actor whose leaves are shapes and types only."""
-    learner = presets.learner(card.learner)
-    blank = environment.Environment(_Blank(features=card.features, actions=card.actions), _codec(card.actions))
-    environments = rollout.repeat(blank, presets.environments(learner))
-
-    def build(key: Array) -> Actor:
-        return learner.actor(learner.init(environments, key=key))
-
-    return eqx.filter_eval_shape(build, jax.random.key(0))
+def _card(path: Path, header: Mapping[str, Any]) -> Card:
+    names = [field.name for field in dataclasses.fields(Card)]
+    if missing := [name for name in names if name not in header]:
+        raise InputError(f"{path} lacks {', '.join(missing)} in its header")
+    return Card(**{name: header[name] for name in names})
 
 
-def _card(line: bytes, path: str | Path) -> Card:
-    try:
-        told = json.loads(line)
-        if told.pop("what") != MAGIC:
-            raise ValueError
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise InputError(f"{path} is not an agent; `edgegen train` writes them", param="path") from None
-    version, form = told.pop("version", "?"), told.pop("format", None)
-    names = {field.name for field in dataclasses.fields(Card)}
-    if form != FORMAT or set(told) != names:
-        raise InputError(
-            f"{path} has format {form} (edgegen {version}); this is edgegen {__version__}, which reads format {FORMAT}",
-            param="path",
-        )
-    return Card(**told)
-
-
-class _Blank(epochs.AbstractWorld):
-    """A world of the right sizes in which nothing happens."""
-
-    features: int = eqx.field(static=True)
-    actions: int = eqx.field(static=True)
-    length: int = eqx.field(static=True, default=1)
-
-    def chance(self, key) -> Array:
-        del key
-        return jnp.zeros(())
-
-    def start(self) -> Array:
-        return jnp.zeros(())
-
-    def advance(self, state, chance):
-        return state, chance, jnp.ones((), dtype=bool), {}
-
-    def view(self, state, event) -> Array:
-        return jnp.zeros(self.features)
-
-    def step(self, state, event, action):
-        return state, {"reward": jnp.zeros(())}
-
-
-def _codec(actions: int) -> environment.Codec:
-    return environment.Codec(
-        observe=lambda view: view,
-        allowed=lambda view: jnp.ones(actions, dtype=bool),
-        decode=lambda view, action: action,
-        actions=actions,
-        weights={"reward": 1.0},
-    )
+def _precise(array: np.ndarray) -> Array:
+    return jnp.asarray(array, jnp.result_type(float) if np.issubdtype(array.dtype, np.floating) else None)

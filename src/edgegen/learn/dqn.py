@@ -110,7 +110,7 @@ class Plain(eqx.Module):
     """float[D] -> float[K, Z]."""
 
     torso: Perceptron
-    last: Dense | NoisyDense
+    last: Any  # Dense | NoisyDense
     actions: int = eqx.field(static=True)
 
     def __call__(self, x: Array) -> Array:
@@ -121,8 +121,8 @@ class Duelling(eqx.Module):
     """float[D] -> float[K, Z]: what the situation is worth, and what each action adds to it."""
 
     torso: Perceptron
-    worth: Dense | NoisyDense
-    added: Dense | NoisyDense
+    worth: Any  # Dense | NoisyDense
+    added: Any  # Dense | NoisyDense
     actions: int = eqx.field(static=True)
 
     def __call__(self, x: Array) -> Array:
@@ -364,4 +364,4 @@ def _published(algorithm: DQN, memory: AbstractMemory, sizes: dict[str, Any]) ->
     """One update per environment step, unless `sizes` say otherwise."""
     environments = sizes.get("environments", 64)
     usual = {"gamma": 0.95, "n": 3, "batch": 512, "warm_up": 512, "environments": environments, "updates": environments}
-    return OffPolicy(algorithm, memory, **usual | sizes)
+    return OffPolicy(algorithm=algorithm, memory=memory, **usual | sizes)

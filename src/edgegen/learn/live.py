@@ -4,6 +4,7 @@ What an agent decides for one request is promised before it looks at the next, a
 """
 
 import dataclasses
+from pathlib import Path
 
 import equinox as eqx
 import jax
@@ -97,11 +98,16 @@ def load_agent(path: str) -> LiveAgent:
 
     **Raises** `InputError` for a file that is no agent, or one that decides in another system.
     """
-    actor, card = agent.load(path)
-    if card.system != SYSTEM:
+    if (system := agent.card_of(Path(path)).system) != SYSTEM:
         raise InputError(
-            f"{path} decides in the system {card.system!r}; the gateway needs an agent of {SYSTEM!r}: edgegen train {SYSTEM}",
+            f"{path} decides in the system {system!r}; the gateway needs an agent of {SYSTEM!r}: edgegen train {SYSTEM}",
             param="policy",
         )
-    sizes = (int(card.settings["nodes"]), int(card.settings["models"]), int(card.settings["steps"]))
-    return LiveAgent(actor, fleet.codec_of(*sizes), sizes)
+    with jax.enable_x64(False):
+        found, card = agent.load(Path(path), {SYSTEM: lambda card: fleet.codec_of(*_sizes(card))})
+    return LiveAgent(found.actor, found.codec, _sizes(card))
+
+
+def _sizes(card: agent.Card) -> tuple[int, int, int]:
+    nodes, models, steps = (int(card.settings[name]) for name in ("nodes", "models", "steps"))
+    return nodes, models, steps
