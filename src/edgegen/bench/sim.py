@@ -23,7 +23,6 @@ def run(progress: Callable[[str], None]) -> list[Bar]:
 
 def _episodes(progress: Callable[[str], None]) -> list[Bar]:
     """The same episodes compiled and plainly, in turns."""
-    import equinox as eqx
     import jax
 
     from edgegen.bench._sim_reference import most_free, serve
@@ -36,12 +35,10 @@ def _episodes(progress: Callable[[str], None]) -> list[Bar]:
     runs = epochs.play_many(worlds, aaas.crash_avoid, episodes)
     plain = [(providers(worlds, row), tasks(runs, row)) for row in range(INSTANCES)]
     steps = sum(len(served) for _, served in plain)
-    rewards = eqx.filter_jit(
-        lambda worlds, policy, given: epochs.reward(epochs.totals(worlds, policy, given), aaas.WEIGHTS)
-    )
+    rewards = jax.jit(lambda given: epochs.reward(epochs.totals(worlds, aaas.crash_avoid, given), aaas.WEIGHTS))
 
     def compiled() -> np.ndarray:
-        return np.asarray(rewards(worlds, aaas.crash_avoid, episodes), dtype=float)[:, 0]
+        return np.asarray(rewards(episodes), dtype=float)[:, 0]
 
     def whole() -> np.ndarray:
         ledger = epochs.totals(worlds, aaas.crash_avoid, episodes)
@@ -70,7 +67,6 @@ def _episodes(progress: Callable[[str], None]) -> list[Bar]:
 
 def _rollouts(progress: Callable[[str], None]) -> list[Bar]:
     """Steps with restarts, observations and rewards, as learners take them, with actions at random."""
-    import equinox as eqx
     import jax
 
     from edgegen.learn import rollout
@@ -88,7 +84,7 @@ def _rollouts(progress: Callable[[str], None]) -> list[Bar]:
         step = happened.step
         return place, (happened.observation, happened.action, step.reward, step.terminated, step.truncated)
 
-    roll = eqx.filter_jit(taken)
+    roll = jax.jit(taken)
 
     def play(seed: int) -> np.ndarray:
         _, steps = roll(rollout.begin(environments, jax.random.key(seed)), jax.random.key(seed + 1))

@@ -18,7 +18,7 @@ TOLERANCE = 1e-5  # relative: sums may be added in another order
 def faults(world: epochs.AbstractWorld, policy: epochs.Policy, *, key: Array) -> list[str]:
     """Return a sentence for each promise that a world breaks in an episode with a policy; none for a sound one."""
     first, second, third = jax.random.split(key, 3)
-    drawn = eqx.filter_jit(epochs.draw)
+    drawn = eqx.filter_jit(epochs.draw)  # compiled once, and so is what plays: `play` is called with the same shapes
     episode, other = drawn(world, first), drawn(world, second)
     play = eqx.filter_jit(epochs.simulate)
     run = play(world, policy, episode)
@@ -58,7 +58,7 @@ def environment_faults(environment: Environment, *, key: Array, steps: int = 50)
         return (moment, step.observation), step
 
     beginning, walking = jax.random.split(key)
-    start = environment.reset(beginning)
+    start = eqx.filter_jit(environment.reset)(beginning)
     _, walked = eqx.filter_jit(jax.lax.scan)(one, start, jax.random.split(walking, steps))
     found = []
     for name, seen in (("first", start[1]), ("next", walked.observation), ("final", walked.final)):
