@@ -6,6 +6,7 @@ import re
 import shlex
 from pathlib import Path
 
+import jax
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -21,6 +22,8 @@ LONG = (
     "builtin sheet",
     "profile measure",
     "bench",
+    "train fleet",
+    "train aaas",
 )  # run until stopped, or for minutes
 NEEDS_A_FILE = ("journal", "profile check")  # about a file of one's own; tests/cli and tests/dispatch run them
 
@@ -82,6 +85,14 @@ def test_a_documented_command_runs(document, command, tmp_path, monkeypatch):
 @pytest.mark.parametrize("block", blocks(ROOT / "docs" / "certificate.md", "python"))
 def test_what_the_page_about_certificates_claims_holds(block):
     exec(compile(block, "certificate.md", "exec"), {})
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "docs" / "tutorials").glob("*.md")), ids=lambda path: path.stem)
+def test_a_tutorial_runs_from_top_to_bottom(path):
+    code = "\n".join(blocks(path, "python"))
+    # As a reader runs it, not in the precision of the tests.
+    with jax.enable_x64(False), jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        exec(compile(code, path.name, "exec"), {"__name__": "tutorial"})
 
 
 def test_every_command_is_documented():

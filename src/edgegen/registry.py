@@ -14,6 +14,7 @@ from edgegen.core.errors import InputError, UnknownNameError
 
 GROUP = "edgegen.policies"
 DEFAULT = "certified"
+AGENT_SUFFIX = ".agent"
 
 _BUILT_IN = {
     "planner": "edgegen.plan.joint:JointPlanner",
@@ -65,11 +66,14 @@ def policy_names() -> list[str]:
 
 
 def load_policy(spec: str):
-    """Return the policy for a name with options, such as `planner` or `fixed-steps:steps=8`.
+    """Return the policy for a name with options, such as `planner` or `fixed-steps:steps=8`, or for the path of a trained
+    agent, `FILE.agent`.
 
     **Raises** `UnknownNameError` for a name that is not registered, `InputError` for options that the policy does not
     take, or values that it refuses.
     """
+    if spec.endswith(AGENT_SUFFIX):
+        return _load("edgegen.learn.live:load_agent")(spec)
     name, _, rest = spec.partition(":")
     targets = _targets()
     if name not in targets:

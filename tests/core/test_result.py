@@ -3,7 +3,7 @@ import pytest
 from scipy import stats
 
 from edgegen.core.citation import OQC
-from edgegen.core.result import Bar, mean_interval, wilson
+from edgegen.core.result import Bar, interval, mean_interval, wilson
 
 
 def test_whether_a_goal_is_met_is_computed():
@@ -15,6 +15,7 @@ def test_whether_a_goal_is_met_is_computed():
     assert Bar.report("machine load", 0.5).ok is None
     assert Bar.at_most("overhead", 1.9, 2.0, unit="ms", n=7).to_dict() == {
         "bar": "overhead", "value": 1.9, "unit": "ms", "goal": "<= 2", "ok": True, "n": 7, "low": None, "high": None,
+        "published": None,
     }  # fmt: skip
 
 
@@ -46,3 +47,15 @@ def test_a_mean_is_held_against_nothing_a_least_value_or_a_band():
     assert Bar.of_mean("x", samples).ok is None
     assert [Bar.of_mean("x", samples, least).ok for least in (1.9, 2.1)] == [True, False]
     assert [Bar.of_mean("x", samples, 0.0, most).ok for most in (1.9, 2.1)] == [False, True]
+    assert [Bar.of_mean("x", samples, None, most).goal for most in (1.9, 2.1)] == ["<= 1.9", "<= 2.1"]
+
+
+def test_what_is_published_is_beside_the_figure_and_no_goal():
+    beside = Bar.of_mean("x", np.array([1.0, 3.0]), published=7.0)
+    assert (beside.published, beside.ok) == (7.0, None)
+
+
+def test_an_interval_leaves_out_what_is_not_known():
+    assert interval([float("nan"), 1.0, 3.0]) == interval([1.0, 3.0])
+    assert interval([float("nan")]) == {"mean": None, "low": None, "high": None, "n": 0}
+    assert interval([4.0]) == {"mean": 4.0, "low": None, "high": None, "n": 1}

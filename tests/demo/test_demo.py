@@ -11,12 +11,12 @@ from PIL import Image
 
 from edgegen.assemble import build_fleet
 from edgegen.config import default_config
-from edgegen.demo.arrivals import draw_asks
 from edgegen.demo.drive import Outcome
 from edgegen.demo.report import COLUMNS, table_row, write_report
 from edgegen.demo.run import Progress, best_fixed_steps, run_demo
 from edgegen.demo.score import Judged, judge_all, score
 from edgegen.demo.sheet import colour, contact_sheet
+from edgegen.experiments.arrivals import draw_asks
 from edgegen.generate.grammar import CATEGORIES, parse
 from edgegen.generate.pictures import draw
 

@@ -7,7 +7,8 @@ import pytest
 from scipy import stats
 
 from edgegen.core.errors import ConfigError, InputError, UnknownNameError
-from edgegen.experiments.study import METRICS, ROW, Study, interval, student, summary
+from edgegen.core.result import interval, student
+from edgegen.experiments.study import METRICS, ROW, Study, summary
 from edgegen.experiments.study_pictures import axis_places, draw_study
 from edgegen.experiments.vary import assign, parse_vary, points
 from edgegen.plan.certified.planner import GOAL

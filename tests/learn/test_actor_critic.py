@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from conformance.compiling import quickly
 from edgegen.learn import actor_critic as ac
 from edgegen.learn.batch import Batch
 from edgegen.learn.descent import adam, descend, follow, moments
@@ -24,16 +25,17 @@ def test_a_choice_sums_to_one_and_leaves_out_what_is_not_allowed():
 def test_the_entropy_counts_allowed_actions_only_and_its_gradient_is_finite():
     even = ac.choice(jnp.zeros((2, 3)), ALLOWED)
     np.testing.assert_allclose(even.entropy, np.log([2.0, 3.0]))
+    entropy_slope = quickly(jax.grad(lambda logits, allowed: ac.choice(logits, allowed).entropy.sum()))
     only = jnp.array([[False, True, False]])
     assert float(ac.choice(LOGITS[:1], only).entropy[0]) == 0.0
     for allowed in (ALLOWED, jnp.broadcast_to(only, (2, 3))):
-        slope = jax.grad(lambda logits, allowed=allowed: ac.choice(logits, allowed).entropy.sum())(LOGITS)
+        slope = entropy_slope(LOGITS, allowed)
         assert bool(jnp.isfinite(slope).all())
         assert not slope[~allowed].any()
 
 
 def test_actions_are_drawn_as_often_as_they_are_probable_and_the_best_is_the_most_probable():
-    drawn = jax.vmap(lambda key: ac.draw(LOGITS[0], ALLOWED[0], key))(jax.random.split(jax.random.key(0), 4000))
+    drawn = ac.draw(*(jnp.broadcast_to(row, (4000, 3)) for row in (LOGITS[0], ALLOWED[0])), jax.random.key(0))
     share = np.bincount(drawn, minlength=3) / 4000.0
     np.testing.assert_allclose(share, ac.choice(LOGITS[0], ALLOWED[0]).probability, atol=0.03)
     assert share[1] == 0.0
@@ -43,8 +45,8 @@ def test_actions_are_drawn_as_often_as_they_are_probable_and_the_best_is_the_mos
 
 @pytest.fixture(scope="module")
 def critics():
-    one, other = jax.random.split(jax.random.key(5))
-    return perceptron((2, 4, 3), key=one), perceptron((2, 4, 3), key=other)
+    draw = quickly(lambda seed: perceptron((2, 4, 3), key=jax.random.key(seed)))
+    return draw(5), draw(6)
 
 
 def batch(rows):
@@ -65,7 +67,7 @@ def batch(rows):
 def test_the_critics_answer_for_the_action_taken_only_and_weights_multiply_their_squares(critics):
     some, target = batch(6), jnp.arange(6.0)
     weights = jnp.array([1.0, 0.0, 2.0, 1.0, 1.0, 0.5])
-    loss, missed = ac.critic_loss(critics, some, target, weights)
+    loss, missed = quickly(ac.critic_loss)(critics, some, target, weights)
     said = np.asarray(ac.values(critics, some.observation))
     by_hand = np.stack([said[:, row, action] for row, action in enumerate(some.action)], axis=1) - np.arange(6.0)
     np.testing.assert_allclose(missed, by_hand, atol=1e-14)
@@ -81,12 +83,13 @@ def test_the_actor_gains_by_value_and_by_alpha_times_entropy():
 
 
 def test_adam_takes_the_steps_of_its_equations_with_the_penalty_in_the_gradient():
+    one_step = quickly(lambda param, slope, kept: descend(adam(0.1), param, slope, kept, rate=0.01))
     rng = np.random.default_rng(0)
     param, slopes = rng.normal(size=4), rng.normal(size=(3, 4))
     given, kept = jnp.asarray(param), moments(jnp.asarray(param))
     first, second = np.zeros(4), np.zeros(4)
     for step, slope in enumerate(slopes, start=1):
-        given, kept = descend(adam(0.1), given, jnp.asarray(slope), kept, rate=0.01)
+        given, kept = one_step(given, jnp.asarray(slope), kept)
         slope = slope + 0.1 * param
         first, second = 0.9 * first + 0.1 * slope, 0.999 * second + 0.001 * slope**2
         scale = np.sqrt(second / (1.0 - 0.999**step)) + 1e-8

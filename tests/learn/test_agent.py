@@ -17,8 +17,9 @@ from edgegen.sim.environment import Observation
 
 KEY = jax.random.key(0)
 PROBE = probes.probes()["mask"]
-CODECS = {"probe": PROBE.environment.codec}
-CARD = agent.Card("probe", "dqn", 3, 3, {"reward": 0.5}, {"seed": 0, "steps": 128})
+CODEC = PROBE.environment.codec
+CODECS = {"probe": lambda card: CODEC}
+CARD = agent.Card("probe", "dqn", 3, 3, {"size": 4}, {"reward": 0.5}, {"seed": 0, "steps": 128})
 ALGORITHMS = {
     "dqn": dqn.DQN(hidden=(4,)),
     "rainbow": dqn.DQN(worth=dqn.Categorical(), last=dqn.Noisy(), chooser=dqn.double, body=dqn.duelling, hidden=(4,)),
@@ -29,7 +30,7 @@ ALGORITHMS = {
 
 def agent_of(algorithm):
     params = algorithm.init_params(3, 3, key=KEY)
-    return agent.Agent(Greedy(algorithm, algorithm.deployed(params)), CODECS["probe"])
+    return agent.Agent(Greedy(algorithm, algorithm.deployed(params)), CODEC)
 
 
 @pytest.fixture
@@ -90,8 +91,8 @@ def deep(header, key, value):
 
 
 REFUSED = {
-    "another codec": (lambda h: h.update(codec="prob"), "no codec named 'prob'; did you mean 'probe'"),
-    "other actions": (lambda h: h.update(actions=20), "chooses among 20 actions, the codec probe has 3"),
+    "another system": (lambda h: h.update(system="prob"), "no system named 'prob'; did you mean 'probe'"),
+    "other actions": (lambda h: h.update(actions=20), "chooses among 20 actions, the codec of probe has 3"),
     "no figures": (lambda h: h.pop("figures"), "lacks figures in its header"),
     "a later version": (
         lambda h: h.update(version=2),
@@ -157,7 +158,7 @@ def test_what_cannot_be_written_is_refused_and_leaves_no_file(tmp_path):
             return jnp.int32(0)
 
     with pytest.raises(InputError, match="cannot be written to a file: only what is defined in edgegen"):
-        agent.save(tmp_path / "a", agent.Agent(Foreign(), CODECS["probe"]), CARD)
+        agent.save(tmp_path / "a", agent.Agent(Foreign(), CODEC), CARD)
     with pytest.raises(InputError, match="the card says 4 actions, the codec has 3"):
         agent.save(tmp_path / "a", agent_of(ALGORITHMS["dqn"]), dataclasses.replace(CARD, actions=4))
     assert list(tmp_path.iterdir()) == []

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from conformance.compiling import quickly
 from edgegen.learn import actor_critic as ac
 from edgegen.learn.batch import Batch
 from edgegen.learn.d2sac import D2SAC
@@ -33,17 +34,19 @@ def batch(key, rows=ROWS, allowed=None):
 @pytest.fixture(scope="module")
 def params():
     """Parameters whose targets differ from what they follow."""
-    draw = jax.jit(lambda seed: SMALL.init_params(D, K, key=jax.random.key(seed)))
+    draw = quickly(lambda seed: SMALL.init_params(D, K, key=jax.random.key(seed)))
     drawn, other = draw(0), draw(1)
     return dataclasses.replace(drawn, target_actor=other.actor, target_critics=other.critics)
 
 
-act, greedy, target = (jax.jit(method) for method in (SMALL.act, SMALL.greedy, SMALL.target))
+act = quickly(lambda *given, key: SMALL.act(*given, key=key))
+greedy = quickly(lambda *given: SMALL.greedy(*given))
+target = quickly(lambda *given: SMALL.target(*given))
 
 
-@pytest.fixture(scope="module")
-def update():
-    return jax.jit(lambda params, batch, key: SMALL.update(params, batch, jnp.ones_like(batch.reward), key=key))
+@quickly
+def update(params, batch, key):
+    return SMALL.update(params, batch, jnp.ones_like(batch.reward), key=key)
 
 
 # ------------------------------------------------------------------------------------------------ by hand, in NumPy
@@ -127,18 +130,6 @@ def some_numbers(tree, count):
         yield int(leaf), tuple(int(rng.integers(size)) for size in leaves[leaf].shape)
 
 
-def test_losses_and_target_are_those_computed_by_hand(params):
-    some = batch(jax.random.key(2))
-    noise, next_noise = (np.asarray(params.actor.noise(jax.random.key(seed), ROWS)) for seed in (3, 4))
-    aim = target_by_hand(params, some, next_noise)
-    np.testing.assert_allclose(target(params, some, next_noise), aim, atol=1e-9)
-    loss, _ = ac.critic_loss(params.critics, some, jnp.asarray(aim), jnp.ones(ROWS))
-    assert float(loss) == pytest.approx(critic_loss_by_hand(params.critics, some, aim), abs=1e-9)
-    held = np.asarray(ac.least(params.critics, some.observation))
-    loss, _ = jax.jit(SMALL.actor_loss)(params.actor, held, some, noise)
-    assert float(loss) == pytest.approx(actor_loss_by_hand(params.actor, held, some, noise), abs=1e-9)
-
-
 def test_gradients_are_the_slopes_of_the_losses_by_hand(params):
     some = batch(jax.random.key(2))
     noise = np.asarray(params.actor.noise(jax.random.key(3), ROWS))
@@ -147,11 +138,13 @@ def test_gradients_are_the_slopes_of_the_losses_by_hand(params):
     def by_hand(function, tree, reach):
         return (function(nudged(tree, reach, by)) - function(nudged(tree, reach, -by))) / (2.0 * by)
 
-    slopes, _ = jax.jit(jax.grad(SMALL.actor_loss, has_aux=True))(params.actor, held, some, noise)
+    slopes, _ = quickly(jax.grad(lambda *given: SMALL.actor_loss(*given), has_aux=True))(
+        params.actor, held, some, noise
+    )
     for leaf, index in some_numbers(params.actor, 8):
         want = by_hand(lambda actor: actor_loss_by_hand(actor, held, some, noise), params.actor, (leaf, index))
         assert float(jax.tree.leaves(slopes)[leaf][index]) == pytest.approx(want, rel=1e-5, abs=1e-8)
-    slopes, _ = jax.jit(jax.grad(ac.critic_loss, has_aux=True))(params.critics, some, jnp.asarray(aim), jnp.ones(ROWS))
+    slopes, _ = quickly(jax.grad(ac.critic_loss, has_aux=True))(params.critics, some, jnp.asarray(aim), jnp.ones(ROWS))
     for leaf, index in some_numbers(params.critics, 6):
         want = by_hand(lambda critics: critic_loss_by_hand(critics, some, aim), params.critics, (leaf, index))
         assert float(jax.tree.leaves(slopes)[leaf][index]) == pytest.approx(want, rel=1e-5, abs=1e-8)
@@ -160,19 +153,25 @@ def test_gradients_are_the_slopes_of_the_losses_by_hand(params):
 # ------------------------------------------------------------------------------------------------------- the update
 
 
-def test_an_update_goes_critics_actor_with_the_new_critics_targets(params, update):
+def test_losses_are_those_by_hand_and_the_actor_is_judged_by_the_new_critics(params):
     some, key = batch(jax.random.key(2)), jax.random.key(5)
     after, missed, metrics = update(params, some, key)
     noise, next_noise = (np.asarray(params.actor.noise(one, ROWS)) for one in jax.random.split(key))
     aim = target_by_hand(params, some, next_noise)
-    assert float(metrics["critic_loss"]) == pytest.approx(critic_loss_by_hand(params.critics, some, aim))
-    held = np.minimum(*(perceptron(net, np.asarray(some.observation)) for net in after.critics))
-    assert float(metrics["actor_loss"]) == pytest.approx(actor_loss_by_hand(params.actor, held, some, noise))
+    np.testing.assert_allclose(target(params, some, next_noise), aim, atol=1e-9)
     said = [perceptron(net, np.asarray(some.observation))[np.arange(ROWS), some.action] for net in params.critics]
-    np.testing.assert_allclose(missed, np.mean([np.abs(one - aim) for one in said], axis=0), atol=1e-12)
+    np.testing.assert_allclose(missed, np.mean([np.abs(one - aim) for one in said], axis=0), atol=1e-9)
+    held = np.minimum(*(perceptron(net, np.asarray(some.observation)) for net in after.critics))
+    wanted = {
+        "critic_loss": critic_loss_by_hand(params.critics, some, aim),
+        "actor_loss": actor_loss_by_hand(params.actor, held, some, noise),
+        "value": aim.mean(),
+    }
+    for name, loss in wanted.items():
+        assert float(metrics[name]) == pytest.approx(loss, abs=1e-9), name
 
 
-def test_targets_go_tau_of_the_way_to_the_new_parameters(params, update):
+def test_targets_go_tau_of_the_way_to_the_new_parameters(params):
     after, _, _ = update(params, batch(jax.random.key(2)), jax.random.key(5))
     for old, new, online in (
         (params.target_actor, after.target_actor, after.actor),
@@ -183,18 +182,17 @@ def test_targets_go_tau_of_the_way_to_the_new_parameters(params, update):
 
 
 def test_updates_with_several_rates_at_once_are_those_with_each_rate():
-    some, key, schedule = batch(jax.random.key(2)), jax.random.key(5), variance_preserving(2)
-    drawn = D2SAC(hidden=(8, 6), schedule=schedule).init_params(D, K, key=jax.random.key(0))
+    some, rates, short = batch(jax.random.key(2)), jnp.array([1e-4, 1e-3, 1e-2]), variance_preserving(1)
+    params = D2SAC(hidden=(8, 6), schedule=short).init_params(D, K, key=jax.random.key(0))
 
     def updated(rate):
-        short = D2SAC(hidden=(8, 6), schedule=schedule, actor_rate=rate, critic_rate=3.0 * rate)
-        return short.update(drawn, some, jnp.ones(ROWS), key=key)[0]
+        algorithm = D2SAC(hidden=(8, 6), schedule=short, actor_rate=rate, critic_rate=3.0 * rate)
+        return algorithm.update(params, some, jnp.ones(ROWS), key=jax.random.key(5))[0]
 
-    rates, single = jnp.array([1e-4, 1e-3, 1e-2]), jax.jit(updated)
-    together = jax.jit(jax.vmap(updated))(rates)
+    together, single = quickly(jax.vmap(updated))(rates), quickly(updated)
     for row, rate in enumerate(rates):
-        for one, alone in zip(jax.tree.leaves(together), jax.tree.leaves(single(rate)), strict=True):
-            np.testing.assert_allclose(one[row], alone, atol=1e-6)
+        for one, other in zip(*map(jax.tree.leaves, (together, single(rate))), strict=True):
+            np.testing.assert_allclose(one[row], other, atol=1e-6)
     assert not np.allclose(together.actor.of_noisy[0], together.actor.of_noisy[2], atol=1e-3)
 
 
@@ -222,6 +220,19 @@ def test_acting_explores_and_greedy_acting_does_not(params):
     seen, allowed = jnp.ones((400, D)), jnp.ones((400, K), bool)
     assert len(set(act(params, seen, allowed, key=jax.random.key(8)).tolist())) == K
     assert len(set(greedy(params, seen, allowed).tolist())) == 1
+
+
+def test_greedy_acting_takes_the_action_that_is_most_probable_over_draws_of_the_noise(params):
+    seen, allowed = jax.random.uniform(jax.random.key(7), (400, D)), jnp.ones((400, K), bool)
+    noise = np.asarray(params.actor.noise(jax.random.key(0), SMALL.draws))
+    share = np.mean(
+        [
+            probabilities(params.actor, np.asarray(seen), np.tile(noise[:, draw, None], (1, 400, 1)))
+            for draw in range(SMALL.draws)
+        ],
+        axis=0,
+    )
+    np.testing.assert_array_equal(greedy(params, seen, allowed), share.argmax(axis=1))
 
 
 def test_what_is_deployed_is_enough_to_act_and_holds_no_critics(params):

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from conformance.compiling import quickly
 from edgegen.learn.batch import Batch
 from edgegen.learn.sac import SAC
 
@@ -40,13 +41,13 @@ def batch():
 
 @pytest.fixture(scope="module")
 def params():
-    draw = jax.jit(lambda seed: SMALL.init_params(D, K, key=jax.random.key(seed)))
+    draw = quickly(lambda seed: SMALL.init_params(D, K, key=jax.random.key(seed)))
     return dataclasses.replace(draw(0), target_critics=draw(1).critics)
 
 
 @pytest.fixture(scope="module")
 def updated(params, batch):
-    return jax.jit(lambda params: SMALL.update(params, batch, jnp.ones(ROWS), key=jax.random.key(0)))(params)
+    return quickly(lambda params: SMALL.update(params, batch, jnp.ones(ROWS), key=jax.random.key(0)))(params)
 
 
 def test_the_target_is_the_smaller_value_and_the_entropy_of_what_follows(params, batch):

@@ -4,16 +4,14 @@ A benchmark module has a `SUMMARY` and `run(progress) -> list[Bar]`; `progress` 
 """
 
 import dataclasses
-import datetime as dt
 import importlib
 import os
 import pkgutil
-import platform
 from collections.abc import Callable
 from types import ModuleType
 
-from edgegen import __version__
 from edgegen.core.errors import UnknownNameError
+from edgegen.core.provenance import Facts, machine
 from edgegen.core.result import Bar
 
 
@@ -23,7 +21,7 @@ class Report:
 
     name: str
     bars: list[Bar]
-    provenance: dict[str, str | float]
+    provenance: Facts
 
     def to_dict(self) -> dict:
         """Return the report as plain data for JSON."""
@@ -50,16 +48,4 @@ def measure(name: str, *, progress: Callable[[str], None]) -> Report:
         raise UnknownNameError("benchmark", name, known)
     before = os.getloadavg()[0]
     bars = known[name].run(progress)
-    return Report(name, bars, provenance(before))
-
-
-def provenance(load_before: float) -> dict[str, str | float]:
-    """Return where and when a figure was measured."""
-    return {
-        "edgegen": __version__,
-        "date": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-        "python": platform.python_version(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "load_before": round(load_before, 2),
-        "load_after": round(os.getloadavg()[0], 2),
-    }
+    return Report(name, bars, machine(before))

@@ -95,10 +95,9 @@ def virtual_bars(rate: float) -> list[Bar]:
     """Compare both planners on the built-in fleet in virtual time, on the same arrivals."""
     from edgegen.assemble import build_fleet
     from edgegen.config import default_config
-    from edgegen.demo.arrivals import draw_asks
-    from edgegen.demo.run import to_requests
     from edgegen.dispatch.catalog import Catalog
     from edgegen.dispatch.replay import simulate, summary
+    from edgegen.experiments.arrivals import draw_asks, to_requests
     from edgegen.registry import load_policy
 
     config = default_config()
@@ -125,9 +124,9 @@ def real_bars(count: int, seconds: float) -> list[Bar]:
     """Compare both planners live: real HTTP, real worker processes, real pictures, the same requests."""
     from edgegen.assemble import build_fleet
     from edgegen.config import default_config
-    from edgegen.demo.arrivals import draw_asks
     from edgegen.demo.run import run_live
     from edgegen.demo.score import score
+    from edgegen.experiments.arrivals import draw_asks
     from edgegen.observe.logs import set_up
 
     set_up("warning")

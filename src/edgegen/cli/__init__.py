@@ -10,7 +10,22 @@ import sys
 
 import typer
 
-from edgegen.cli import bench, builtin, demo, init, journal, plan, policies, profile, serve, study, version
+from edgegen.cli import (
+    bench,
+    builtin,
+    demo,
+    init,
+    journal,
+    plan,
+    policies,
+    profile,
+    reproduce,
+    serve,
+    simulate,
+    study,
+    train,
+    version,
+)
 from edgegen.cli.output import report_error
 from edgegen.core.errors import EdgegenError
 
@@ -27,6 +42,9 @@ for command in (
     init.init,
     plan.plan,
     study.study,
+    simulate.simulate,
+    train.train,
+    reproduce.reproduce,
     policies.policies,
     bench.bench,
     version.version,

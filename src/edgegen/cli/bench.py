@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from edgegen.cli.output import AsJson, print_json, print_table, say
+from edgegen.cli.output import AsJson, print_bars, print_json, print_table, say
 
 
 def bench(
@@ -26,15 +26,7 @@ def bench(
     if json:
         print_json(report.to_dict())
     else:
-        rows = [
-            (b.bar, f"{b.value:.4g}", b.unit, b.goal, {True: "yes", False: "NO", None: ""}[b.ok], b.n, _interval(b))
-            for b in report.bars
-        ]
-        print_table(f"edgegen bench {name}", ("bar", "value", "unit", "goal", "ok", "n", "95 % interval"), rows)
+        print_bars(f"edgegen bench {name}", report.bars)
         say(", ".join(f"{key}: {value}" for key, value in report.provenance.items()))
     if any(bar.ok is False for bar in report.bars):
         raise typer.Exit(1)
-
-
-def _interval(bar) -> str:
-    return "" if bar.low is None or bar.high is None else f"{bar.low:.4g} to {bar.high:.4g}"

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from edgegen.core.errors import EdgegenError, InfeasibleError, InputError, WorkerError
+from edgegen.core.result import Bar
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
@@ -38,6 +39,22 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]
     if not console.is_terminal:  # a file or a pipe has no width of its own
         console = Console(width=max(console.width, WIDE))
     console.print(table)
+
+
+def print_bars(title: str, bars: Sequence[Bar]) -> None:
+    """Print measured figures beside their goals, and beside what is published where something is."""
+    columns = ["bar", "value", "unit", "goal", "ok", "n", "95 % interval", "published"]
+    rows = [
+        [
+            *(bar.bar, f"{bar.value:.4g}", bar.unit, bar.goal, {True: "yes", False: "NO", None: ""}[bar.ok], bar.n),
+            "" if bar.low is None or bar.high is None else f"{bar.low:.4g} to {bar.high:.4g}",
+            "" if bar.published is None else f"{bar.published:.4g}",
+        ]
+        for bar in bars
+    ]
+    if not any(row[-1] for row in rows):
+        columns, rows = columns[:-1], [row[:-1] for row in rows]
+    print_table(title, columns, rows)
 
 
 def say(text: str, *, style: str | None = None) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -10,7 +11,8 @@ import numpy as np
 class Bar:
     """One figure. `ok` is computed from value and goal, and None where there is no goal.
 
-    `low` and `high` bound the 95 % interval where one is known; `n` is the number of samples behind the value.
+    `low` and `high` bound the 95 % interval where one is known; `n` is the number of samples behind the value. `published` is
+    what the source gives for it, where it does: shown beside, never a goal.
     """
 
     bar: str
@@ -21,6 +23,7 @@ class Bar:
     n: int
     low: float | None = None
     high: float | None = None
+    published: float | None = None
 
     @staticmethod
     def at_least(bar: str, value: float, goal: float, *, unit: str = "", n: int = 1, low=None, high=None) -> "Bar":
@@ -44,17 +47,26 @@ class Bar:
 
     @staticmethod
     def of_mean(
-        bar: str, samples: np.ndarray, least: float | None = None, most: float | None = None, *, unit=""
+        bar: str,
+        samples: np.ndarray,
+        least: float | None = None,
+        most: float | None = None,
+        *,
+        unit: str = "",
+        published: float | None = None,
     ) -> "Bar":
-        """Return the mean of independent samples with its 95 % interval; it should be at least `least`, or in a band."""
+        """Return the mean of independent samples with its 95 % interval; it should be within what bounds are given."""
         mean, low, high = mean_interval(samples)
-        n = len(samples)
-        if most is not None:
-            least = -math.inf if least is None else least
-            return Bar.within(bar, mean, least, most, unit=unit, n=n, low=low, high=high)
-        if least is not None:
-            return Bar.at_least(bar, mean, least, unit=unit, n=n, low=low, high=high)
-        return Bar.report(bar, mean, unit=unit, n=n, low=low, high=high)
+        known: dict = {"unit": unit, "n": len(samples), "low": low, "high": high}
+        if least is not None and most is not None:
+            found = Bar.within(bar, mean, least, most, **known)
+        elif least is not None:
+            found = Bar.at_least(bar, mean, least, **known)
+        elif most is not None:
+            found = Bar.at_most(bar, mean, most, **known)
+        else:
+            found = Bar.report(bar, mean, **known)
+        return dataclasses.replace(found, published=published)
 
     def to_dict(self) -> dict:
         """Return the figure as plain data for JSON."""
@@ -85,16 +97,31 @@ def median_interval(samples: np.ndarray) -> tuple[float, float]:
 def mean_interval(samples: np.ndarray) -> tuple[float, float, float]:
     """Return a mean and its 95 % interval (Student's t), from independent samples [n], n >= 2."""
     samples = np.asarray(samples, dtype=float)
-    mean, freedom = float(samples.mean()), len(samples) - 1
-    half = _student(freedom) * float(samples.std(ddof=1)) / math.sqrt(len(samples))
+    mean = float(samples.mean())
+    half = student(len(samples) - 1) * float(samples.std(ddof=1)) / math.sqrt(len(samples))
     return mean, mean - half, mean + half
 
 
-def _student(freedom: int) -> float:
-    """The 97.5 % point of Student's distribution; Abramowitz and Stegun 26.7.5 where it is exact to a thousandth."""
+def interval(values: Sequence[float] | np.ndarray) -> dict[str, float | int | None]:
+    """Return mean, 95 % interval of the mean and number of the values that are numbers; what is not known is None."""
+    numbers = np.asarray(values, dtype=float)
+    numbers = numbers[~np.isnan(numbers)]
+    if numbers.size < 2:
+        return {"mean": float(numbers[0]) if numbers.size else None, "low": None, "high": None, "n": int(numbers.size)}
+    mean, low, high = mean_interval(numbers)
+    return {"mean": mean, "low": low, "high": high, "n": int(numbers.size)}
+
+
+def student(freedom: int) -> float:
+    """Return the 97.5 % quantile of Student's t, to 1e-3 (from a table up to 4, else Cornish and Fisher's expansion)."""
     exact = (12.7062, 4.3027, 3.1824, 2.7764)
     if freedom <= len(exact):
         return exact[freedom - 1]
-    z, v = 1.959964, freedom
-    first, second = (z**3 + z) / (4 * v), (5 * z**5 + 16 * z**3 + 3 * z) / (96 * v**2)
-    return z + first + second + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * v**3)
+    z, d = 1.959963985, float(freedom)
+    terms = (
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
+    )
+    return z + sum(term / d ** (k + 1) for k, term in enumerate(terms))

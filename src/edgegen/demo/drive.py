@@ -9,7 +9,7 @@ from typing import Literal
 
 import httpx
 
-from edgegen.demo.arrivals import Ask
+from edgegen.experiments.arrivals import Ask
 
 _PATIENCE_S = 60.0  # beyond the longest deadline by far: a request that takes longer is a fault, and is counted as one
 

@@ -9,15 +9,14 @@ from pathlib import Path
 
 from edgegen import __version__
 from edgegen.config import Config
-from edgegen.demo.arrivals import Ask, draw_asks
 from edgegen.demo.drive import Outcome, send_all
 from edgegen.demo.report import write_report
 from edgegen.demo.score import Judged, Score, judge_all, score
 from edgegen.demo.sheet import contact_sheet
 from edgegen.dispatch.catalog import Catalog
 from edgegen.dispatch.fleet import Fleet
-from edgegen.dispatch.messages import Limits, Request
 from edgegen.dispatch.replay import simulate
+from edgegen.experiments.arrivals import Ask, draw_asks, to_requests
 from edgegen.observe.logs import set_up
 from edgegen.registry import DEFAULT, load_policy
 from edgegen.serve.compose import compose
@@ -111,29 +110,3 @@ def best_fixed_steps(config: Config, fleet: Fleet, asks: Sequence[Ask]) -> tuple
             if good > most:
                 best, most = name, good
     return best, most
-
-
-def to_requests(config: Config, asks: Sequence[Ask]) -> list[Request]:
-    """Return the requests that a gateway makes of these asks, for virtual time."""
-    return [_request(config, ask, number) for number, ask in enumerate(asks)]
-
-
-def _request(config: Config, ask: Ask, number: int) -> Request:
-    unlimited = Limits()
-    return Request(
-        id=f"ask-{number}",
-        number=number,
-        prompt=ask.prompt,
-        category=ask.category,
-        origin=ask.origin,
-        arrived_s=ask.at_s,
-        input_bits=8.0 * config.gateway.payload.input,
-        output_bits=8.0 * config.gateway.payload.output,
-        seed=ask.seed,
-        limits=Limits(
-            deadline_s=ask.deadline_s,
-            min_quality=ask.min_quality or 0.0,
-            energy_j=unlimited.energy_j if ask.max_energy_j is None else ask.max_energy_j,
-        ),
-        weights=config.objective.weights,
-    )

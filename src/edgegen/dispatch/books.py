@@ -363,6 +363,15 @@ class Books:
         }
 
 
+def idle(catalog: Catalog) -> NodeLoad:
+    """Return the load of a fleet whose nodes are all there and idle, with the models that they hold from the beginning."""
+    books = Books(catalog)
+    for name, book in books.nodes.items():
+        book.alive = True
+        book.resident.update(books.initial_models(name))
+    return books.load(0.0)
+
+
 def speed_at(spec: NodeSpec, model: str, clock: float) -> Speed:
     """Return the times of a model on a node whose clock runs at a fraction of its full clock."""
     speed = spec.speeds[model]

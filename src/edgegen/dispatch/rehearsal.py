@@ -1,11 +1,7 @@
 """Asking a policy about requests that nobody sent, so that what it compiles is compiled before the first one comes."""
 
-import dataclasses
-
-import numpy as np
-
 from edgegen.core.policy import AbstractPolicy
-from edgegen.dispatch.books import Books
+from edgegen.dispatch.books import idle
 from edgegen.dispatch.catalog import Catalog
 from edgegen.dispatch.messages import Limits, Request
 
@@ -15,13 +11,12 @@ def rehearse(policy: AbstractPolicy, catalog: Catalog) -> None:
 
     An error of the policy is kept for the first real request, where it is told and the built-in choice steps in.
     """
-    idle = Books(catalog).load(0.0)
-    idle = dataclasses.replace(idle, live=np.ones_like(idle.live), device_live=np.ones_like(idle.device_live))
+    load = idle(catalog)
     origins = [device.name for device in catalog.devices]
     rows = [catalog.row(_request(n, origins[n % len(origins)], catalog)) for n in range(policy.plans_at_once)]
     for count in (1, 2, len(rows)):
         try:
-            policy.decide(catalog.state(rows[:count], 0.0, idle))
+            policy.decide(catalog.state(rows[:count], 0.0, load))
         except Exception:  # a policy of anybody's may raise anything
             return
 

@@ -6,12 +6,11 @@ from typing import Any
 import numpy as np
 
 from edgegen.core.errors import InputError
+from edgegen.experiments.figures import COLOURS, GREY, RED, bare, save
 from edgegen.experiments.planning import Planned, errors_of
 from edgegen.plan.certified.instance import LOCAL, REFUSED
 
 MOST_NAMED = 60  # users with a name beside their mark; more would be a grey bar
-GREY, LIGHT, RED = "#8a8f98", "#e6e8eb", "#c0392b"
-COLOURS = ("#2f6db5", "#e0802b", "#3a9a5b", "#8d5fb8", "#c44f7c", "#22a3b8", "#a8862a", "#6b4f3a", "#5b7fe0", "#7aa33a")
 
 
 def draw_plan(planned: Planned, folder: Path) -> list[Path]:
@@ -32,25 +31,9 @@ def draw_plan(planned: Planned, folder: Path) -> list[Path]:
     return written
 
 
-def save(figure: Any, path: Path) -> Path:
-    """Write a figure as PNG."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=130)
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}", param="--pictures") from None
-    return path
-
-
 def colour(node: int) -> str:
     """Return the colour of a node: grey for devices, one of ten for servers, red for refusals."""
     return {LOCAL: GREY, REFUSED: RED}.get(node) or COLOURS[(node - 1) % len(COLOURS)]
-
-
-def bare(axes: Any) -> None:
-    """Remove the frame that says nothing."""
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
 
 
 def _order(planned: Planned) -> np.ndarray:

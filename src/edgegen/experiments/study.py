@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from edgegen.core.result import interval
 from edgegen.experiments.planning import audited, errors_of, generator
 from edgegen.experiments.vary import Point
 from edgegen.plan.certified.baselines import cost_of_refusing
@@ -150,31 +151,3 @@ def _above(rows: Sequence[dict[str, Any]], keys: Sequence[str], planner: dict[tu
         if best is not None and best > 0:
             found.append(100 * (row["objective"] / best - 1))
     return found
-
-
-def interval(values: Sequence[float]) -> dict[str, float | int | None]:
-    """Return mean, 95 % interval of the mean (Student's t) and number of the values that are numbers."""
-    numbers = np.array([value for value in values if not math.isnan(value)])
-    if numbers.size == 0:
-        return {"mean": None, "low": None, "high": None, "n": 0}
-    mean = float(numbers.mean())
-    if numbers.size == 1:
-        return {"mean": mean, "low": None, "high": None, "n": 1}
-    half = student(numbers.size - 1) * float(numbers.std(ddof=1)) / math.sqrt(numbers.size)
-    return {"mean": mean, "low": mean - half, "high": mean + half, "n": int(numbers.size)}
-
-
-def student(freedom: int) -> float:
-    """Return the 97.5 % quantile of Student's t, to 1e-3 (exact for 1 and 2, else Cornish and Fisher's expansion)."""
-    if freedom == 1:
-        return math.tan(math.pi * 0.475)
-    if freedom == 2:
-        return 0.95 / math.sqrt(2 * 0.975 * 0.025)
-    z, d = 1.959963985, float(freedom)
-    terms = (
-        (z**3 + z) / 4,
-        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
-        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
-        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
-    )
-    return z + sum(term / d ** (k + 1) for k, term in enumerate(terms))

@@ -8,7 +8,7 @@ import numpy as np
 
 from edgegen.core.errors import InputError
 from edgegen.core.units import si_number
-from edgegen.experiments.plan_pictures import COLOURS, bare, save
+from edgegen.experiments.figures import COLOURS, LIGHT, bare, save
 from edgegen.experiments.study import METRICS
 from edgegen.plan.certified.methods import PLAN
 
@@ -68,7 +68,7 @@ def _scale(axes: Any, means: Sequence[float | None], metric: str) -> None:
 
 def _panel(axes: Any, entries: Sequence[dict[str, Any]], first: str | None, metric: str, methods: list[str]) -> None:
     bare(axes)
-    axes.grid(axis="y", color="#e6e8eb", linewidth=0.8)
+    axes.grid(axis="y", color=LIGHT, linewidth=0.8)
     axes.set_axisbelow(True)
     if first is None:
         _bars(axes, entries, metric)

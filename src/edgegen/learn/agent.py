@@ -1,11 +1,11 @@
 """A trained agent: a policy like any other, and one file that holds it.
 
-The file says which codec it looks through, what it was trained with and what it was measured to be worth; its network is
+The file says which system it decides in, what it was trained with and what it was measured to be worth; its network is
 plain data and arrays (`records`, `files`).
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +36,11 @@ class Agent(eqx.Module):
 class Card:
     """What a file says about its agent."""
 
-    codec: str  # by the name under which `load` is given it, such as "aaas"
+    system: str  # what it decides in, such as "aaas"
     algorithm: str  # such as "rainbow"
     features: int  # D
     actions: int  # K
+    settings: Mapping[str, Any]  # of the system; for a fleet, the sizes that its States must have
     figures: Mapping[str, float]  # of an evaluation
     provenance: Mapping[str, Any]  # how it was trained, in words and numbers
 
@@ -57,15 +58,18 @@ def card_of(path: Path) -> Card:
     return _card(path, files.read(path, KIND, VERSION)[0])
 
 
-def load(path: Path, codecs: Mapping[str, Codec]) -> tuple[Agent, Card]:
-    """Read an agent; `codecs` are those that are known, by name. Its numbers get the precision of this process."""
+def load(path: Path, codecs: Mapping[str, Callable[[Card], Codec]]) -> tuple[Agent, Card]:
+    """Read an agent; `codecs` make the codec of each system that is known from the card.
+
+    Its numbers get the precision of this process.
+    """
     header, payload = files.read(path, KIND, VERSION)
     card = _card(path, header)
-    if card.codec not in codecs:
-        raise UnknownNameError("codec", card.codec, codecs, param="codec")
-    codec = codecs[card.codec]
+    if card.system not in codecs:
+        raise UnknownNameError("system", card.system, codecs, param="system")
+    codec = codecs[card.system](card)
     if codec.actions != card.actions:
-        raise InputError(f"{path} chooses among {card.actions} actions, the codec {card.codec} has {codec.actions}")
+        raise InputError(f"{path} chooses among {card.actions} actions, the codec of {card.system} has {codec.actions}")
     try:
         arrays = [_precise(array) for array in files.arrays_of(path, payload, records.shapes(header["actor"]))]
         actor = records.from_plain(header["actor"], arrays)

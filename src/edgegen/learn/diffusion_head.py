@@ -55,11 +55,8 @@ class DiffusionHead(eqx.Module):
 
     def noise(self, key, rows: int) -> Array:
         """Draw what `__call__` takes for several observations: float[T, rows, K]."""
-        return jax.random.normal(key, self.noise_shape(rows), self.of_noisy.dtype)
-
-    def noise_shape(self, rows: int) -> tuple[int, int, int]:
-        """Return (T, rows, K)."""
-        return len(self.schedule.betas), rows, self.of_noisy.shape[0]
+        shape = (len(self.schedule.betas), rows, self.of_noisy.shape[0])
+        return jax.random.normal(key, shape, self.of_noisy.dtype)
 
     def __call__(self, features: Array, noise: Array) -> Array:
         """Denoise for one observation, float[D] -> float[K]; `noise` float[T, K] is where it starts, then what steps add."""

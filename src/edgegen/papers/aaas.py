@@ -27,7 +27,8 @@ from edgegen.core.citation import Citation
 from edgegen.core.result import Bar
 from edgegen.core.tree import value
 from edgegen.data.build import facts
-from edgegen.sim import arrivals, environment, epochs, evaluation, occupancy
+from edgegen.sim import arrivals, draws, environment, epochs, evaluation, system
+from edgegen.sim.occupancy import amounts, pool
 
 CITATION = Citation(
     key="du2024agod",
@@ -42,14 +43,8 @@ CRASH = 2.0  # c_F, for the crash itself and for each running task, by the part 
 WEIGHTS = {"quality": 1.0, "crashes": -CRASH, "undone": -CRASH}
 LOADS_HZ = (5e-4, 7.5e-4, 1e-3, 1.5e-3, 2e-3)
 BANDS = {"random": (-130, -30), "round-robin": (215, 285), "crash-avoid": (350, 425), "prophet": (530, 600)}
-PUBLISHED_D2SAC = 537.0  # test reward of the source's learner at RATE_HZ on its instance
-PUBLISHED = {
-    "random": "published: -35",
-    "round-robin": "published: 280",
-    "crash-avoid": "published: 400",
-    "static-rank": "not in the source",
-    "prophet": "published: 596",
-}
+PUBLISHED = {"random": -35.0, "round-robin": 280.0, "crash-avoid": 400.0, "prophet": 596.0}  # test rewards at RATE_HZ
+PUBLISHED_D2SAC = 537.0  # that of the source's learner
 
 
 @value
@@ -73,7 +68,7 @@ class Task:
 class Scene:
     """What runs, and which task comes next."""
 
-    pools: occupancy.Pools
+    pools: pool.Pools
     number: Array  # int[], of the next task
     next_s: Array  # float[], when it comes; tasks arrive at whole seconds, rounded down
 
@@ -110,23 +105,29 @@ class Providers(epochs.AbstractWorld):
         return (self.b_y - self.a_y) * jnp.clip((steps - self.a_x) / (self.b_x - self.a_x), 0.0, 1.0)
 
     def chance(self, key) -> Chance:
-        asking, waiting = jax.random.split(key)
-        tens = jax.random.randint(asking, (), LEAST_STEPS // 10, MOST_STEPS // 10 + 1, dtype=jnp.int32)
-        return Chance(steps=10.0 * tens.astype(self.capacity.dtype), gap=arrivals.gap(waiting))
+        asking, waiting = draws.words(key, 2)
+        tens = draws.whole(asking, LEAST_STEPS // 10, MOST_STEPS // 10)
+        return Chance(steps=10.0 * tens.astype(self.capacity.dtype), gap=draws.exponential(waiting))
 
     def start(self) -> Scene:
-        pools = occupancy.empty(self.capacity, occupancy.rows_for(MOST_CAPACITY, LEAST_STEPS))
+        pools = pool.empty(_whole(self.capacity), pool.rows_for(MOST_CAPACITY, LEAST_STEPS))
+        return self._first(pools)
+
+    def restart(self, state: Scene) -> Scene:
+        return self._first(pool.cleared(state.pools))
+
+    def _first(self, pools: pool.Pools) -> Scene:
         return Scene(pools=pools, number=jnp.zeros((), dtype=jnp.int32), next_s=jnp.zeros((), self.capacity.dtype))
 
     def advance(self, state: Scene, chance: Chance) -> tuple[Scene, Task, Array, epochs.Entries]:
         """Go on to the next task: the first comes at time 0, and the last before the horizon is not served."""
         task = Task(number=state.number, at_s=jnp.floor(state.next_s), steps=chance.steps)
-        pools, entries = occupancy.release(state.pools, task.at_s)
+        pools, entries = pool.advance(state.pools, task.at_s)
         after = Scene(pools=pools, number=state.number + 1, next_s=state.next_s + chance.gap / self.rate_hz)
-        return after, task, after.next_s <= self.episode_s, entries | {"running": occupancy.count(pools.running)}
+        return after, task, after.next_s <= self.episode_s, entries | {"running": amounts.count(pools.running)}
 
     def view(self, state: Scene, event: Task) -> View:
-        free = occupancy.free(state.pools)
+        free = state.pools.free.astype(self.capacity.dtype)
         return View(
             number=event.number,
             steps=event.steps,
@@ -136,16 +137,15 @@ class Providers(epochs.AbstractWorld):
             fits=event.steps <= free,
             gain=self.gain(event.steps),
             mean_gain=self.gain(jnp.asarray(float(MEAN_STEPS), self.capacity.dtype)),
-            crash_cost=CRASH * (1.0 + occupancy.undone(state.pools, event.at_s)),
+            crash_cost=CRASH * (1.0 + pool.undone(state.pools)),
         )
 
     def step(self, state: Scene, event: Task, action: Array) -> tuple[Scene, epochs.Entries]:
-        pools, entries = occupancy.admit(
+        pools, entries = pool.admit(
             state.pools,
             action,
-            steps=event.steps,
+            steps=_whole(event.steps),
             quality=self.gain(event.steps)[jnp.maximum(action, 0)],
-            now_s=event.at_s,
             end_s=event.at_s + service_s(event.steps),
         )
         return dataclasses.replace(state, pools=pools), entries
@@ -155,6 +155,10 @@ def service_s(steps: Array | float) -> Array:
     """Seconds that a task runs (the released code; RePaint on CelebA-HQ): whole for multiples of ten steps."""
     tens = steps / 10.0
     return 6.0 * tens * tens + 1500.0 * tens - 840.0
+
+
+def _whole(steps: Array) -> Array:
+    return steps.astype(jnp.int32)
 
 
 def draw(key, *, rate_hz: float | Array = RATE_HZ, length: int | None = None) -> Providers:
@@ -177,13 +181,10 @@ def draw(key, *, rate_hz: float | Array = RATE_HZ, length: int | None = None) ->
 
 def published_pool(rate_hz: float = RATE_HZ) -> Providers:
     """Return the one instance of the source."""
-    names = ("capacity_steps", "a_x", "a_y", "b_x", "b_y")
-    rows = facts("agod_providers")
-    columns: dict[str, Array] = {
-        name.removesuffix("_steps"): jnp.array([float(row[name]) for row in rows]) for name in names
-    }
-    rate = jnp.asarray(rate_hz, dtype=jnp.result_type(float))
-    return Providers(**columns, rate_hz=rate, length=arrivals.length_for(rate_hz, EPISODE_S))
+    rows, names = facts("agod_providers"), ("capacity_steps", "a_x", "a_y", "b_x", "b_y")
+    capacity, a_x, a_y, b_x, b_y = (jnp.array([float(row[name]) for row in rows]) for name in names)
+    rate, length = jnp.asarray(rate_hz, dtype=capacity.dtype), arrivals.length_for(rate_hz, EPISODE_S)
+    return Providers(capacity=capacity, a_x=a_x, a_y=a_y, b_x=b_x, b_y=b_y, rate_hz=rate, length=length)
 
 
 def observe(view: View) -> Array:
@@ -202,13 +203,8 @@ def _anywhere(view: View) -> Array:
     return jnp.ones_like(view.fits)
 
 
-def _chosen(view: View, action: Array) -> Array:
-    del view
-    return action
-
-
-CODEC = environment.Codec(observe, _anywhere, _chosen, actions=PROVIDERS, weights=WEIGHTS)
-MASKED = environment.Codec(observe, where_it_fits, _chosen, actions=PROVIDERS, weights=WEIGHTS)
+CODEC = environment.Codec(observe, _anywhere, environment.as_it_is, actions=PROVIDERS, weights=WEIGHTS)
+MASKED = environment.Codec(observe, where_it_fits, environment.as_it_is, actions=PROVIDERS, weights=WEIGHTS)
 
 
 # ------------------------------------------------------------------------------------------------------- policies
@@ -262,6 +258,7 @@ POLICIES: dict[str, epochs.Policy] = {
     "prophet-mended": prophet_mended,
 }
 ORDER = ("random", "round-robin", "crash-avoid", "static-rank", "prophet")
+SYSTEM = system.System(draw, POLICIES, WEIGHTS, codec=lambda world: CODEC, settings={"rate_hz": RATE_HZ})
 
 
 # --------------------------------------------------------------------------------------------------------- claims
@@ -269,19 +266,15 @@ ORDER = ("random", "round-robin", "crash-avoid", "static-rank", "prophet")
 
 def claims(progress: Callable[[str], None], *, instances: int = 50, seed: int = 0) -> list[Bar]:
     """Check the level of the simple policies at the source's load, and their order at five loads."""
-    progress(
-        f"aaas: {len(POLICIES)} policies on {instances} instances at {len(LOADS_HZ)} loads, and on the published one"
-    )
+    progress(f"aaas: {len(POLICIES)} policies on {instances} instances at {len(LOADS_HZ)} loads, and on the source's")
     length = max(arrivals.length_for(rate, EPISODE_S) for rate in LOADS_HZ)
     of_instances, of_episodes, of_pool = jax.random.split(jax.random.key(seed), 3)
     pools = [draw(key, length=length) for key in jax.random.split(of_instances, instances)]
     keys = jax.random.split(of_episodes, (instances, 1))
     rewards = []
     for rate in LOADS_HZ:  # on the same instances, in the same shapes: compiled once
-        worlds = epochs.stack(
-            [dataclasses.replace(pool, rate_hz=jnp.asarray(rate, pool.capacity.dtype)) for pool in pools]
-        )
-        sums = evaluation.evaluate(worlds, POLICIES, keys, weights=WEIGHTS)
+        busy = [dataclasses.replace(pool, rate_hz=jnp.asarray(rate, pool.capacity.dtype)) for pool in pools]
+        sums = evaluation.evaluate(epochs.stack(busy), POLICIES, keys, weights=WEIGHTS)
         rewards.append({name: of["reward"].mean(axis=-1) for name, of in sums.items()})
     usual, full = rewards[LOADS_HZ.index(RATE_HZ)], rewards[-1]
     keys = jax.random.split(of_pool, (1, instances))
@@ -293,10 +286,10 @@ def claims(progress: Callable[[str], None], *, instances: int = 50, seed: int = 
             for rate, row in zip(LOADS_HZ, rewards, strict=True)
             for worse, better in itertools.pairwise(ORDER)
         ),
-        Bar.of_mean(f"aaas: static-rank (published for the learner: {PUBLISHED_D2SAC:g})", usual["static-rank"]),
+        Bar.of_mean("aaas: static-rank; published: the learner", usual["static-rank"], published=PUBLISHED_D2SAC),
         Bar.of_mean("aaas: prophet-mended over prophet, 0.002/s", full["prophet-mended"] - full["prophet"]),
         *(
-            Bar.of_mean(f"aaas: {name}, the source's instance ({PUBLISHED[name]})", own[name]["reward"][0])
-            for name in PUBLISHED
+            Bar.of_mean(f"aaas: {name}, the source's instance", own[name]["reward"][0], published=PUBLISHED.get(name))
+            for name in ORDER
         ),
     ]

@@ -1,15 +1,10 @@
-"""When tasks arrive: a Poisson process, gap by gap, so that an episode need not be drawn at once.
-
-Draws are made in 32 bits whatever the precision of the process, so a seed means the same chance everywhere.
-"""
+"""When tasks arrive: a Poisson process, gap by gap, so that an episode need not be drawn at once."""
 
 import math
 
-import jax
-import jax.numpy as jnp
-
 from edgegen.core.arrays import Array
 from edgegen.core.errors import InputError
+from edgegen.sim import draws
 
 
 def length_for(rate_hz: float, horizon_s: float) -> int:
@@ -28,5 +23,8 @@ def length_for(rate_hz: float, horizon_s: float) -> int:
 
 
 def gap(key) -> Array:
-    """Draw the time to the next arrival of a Poisson process in units of its mean, float[]: exponential with mean 1."""
-    return jax.random.exponential(key, dtype=jnp.float32).astype(jnp.result_type(float))
+    """Draw the time to the next arrival of a Poisson process in units of its mean, float[]: exponential with mean 1.
+
+    A world that draws more than this in an epoch makes it of a word that it has drawn already: `draws.exponential`.
+    """
+    return draws.exponential(draws.words(key, 1)[0])

@@ -43,6 +43,12 @@ class Codec(eqx.Module):
         return _Acting(self, actor)
 
 
+def as_it_is(view: Any, action: Array) -> Array:
+    """For codecs of worlds whose actions are the learner's numbers themselves."""
+    del view
+    return action
+
+
 class _Acting(eqx.Module):
     codec: Codec
     actor: Callable
@@ -84,7 +90,7 @@ class Environment(eqx.Module):
 
     def reset(self, key) -> tuple[Moment, Observation]:
         """Begin an episode."""
-        return self._begin(self.world.chance(key))
+        return self._begin(self.world.start(), self.world.chance(key))
 
     def step(self, moment: Moment, action: Array, key) -> tuple[Moment, Step]:
         """Carry out an action and go on to the next decision, in a new episode where this one ends."""
@@ -97,7 +103,7 @@ class Environment(eqx.Module):
         ended = jnp.logical_or(terminated, ~live)
         more = {name: jnp.where(terminated, 0.0, entry) for name, entry in more.items()}
         final = codec.look(self._view(following))
-        begun, first = self._begin(world.chance(again))
+        begun, first = self._begin(world.restart(now), world.chance(again))
         following, observation = _where(ended, (begun, first), (following, final))
         ledger = entries | more
         return following, Step(
@@ -109,8 +115,8 @@ class Environment(eqx.Module):
             ledger=ledger,
         )
 
-    def _begin(self, chance: Any) -> tuple[Moment, Observation]:
-        state, event, _, _ = self.world.advance(self.world.start(), chance)
+    def _begin(self, start: Any, chance: Any) -> tuple[Moment, Observation]:
+        state, event, _, _ = self.world.advance(start, chance)
         moment = Moment(state=state, event=event)
         return moment, self.codec.look(self._view(moment))
 

@@ -38,6 +38,14 @@ class AbstractWorld(eqx.Module):
     def start(self) -> Any:
         """Return the state before the first epoch."""
 
+    def restart(self, state: Any) -> Any:
+        """Return what is as good as `start()`, for a state that nobody needs any more.
+
+        A world with large tables may leave in them what is never read: less to write when environments restart.
+        """
+        del state
+        return self.start()
+
     @abc.abstractmethod
     def advance(self, state: Any, chance: Any) -> tuple[Any, Any, Array, Entries]:
         """Bring the state to the next epoch: the state then, the event, whether it is live, entries of the ledger.
@@ -86,6 +94,12 @@ def draw(world: AbstractWorld, key) -> Episode:
 
 def simulate(world: AbstractWorld, policy: Policy, episode: Episode) -> Run:
     """Let a policy decide through one episode."""
+    state, (live, events, actions, ledger) = _epochs(world, policy, episode, _while_live)
+    return Run(live=live, events=events, actions=actions, ledger=ledger, state=state)
+
+
+def _epochs(world: AbstractWorld, policy: Policy, episode: Episode, settle: Callable[[Array, Any, Any], Any]):
+    """Run through the epochs; `settle` makes of (live, the state now, the state before) the state to go on with."""
 
     def epoch(carry, given):
         state, going = carry
@@ -95,13 +109,23 @@ def simulate(world: AbstractWorld, policy: Policy, episode: Episode) -> Run:
         action = policy(world.view(now, event), key)
         after, entries = world.step(now, event, action)
         entries = {name: jnp.where(live, entry, 0.0) for name, entry in (before | entries).items()}
-        after = jax.tree.map(lambda new, old: jnp.where(live, new, old), after, state)
-        return (after, live & ~world.terminated(after)), (live, event, action, entries)
+        going = live & ~world.terminated(after)
+        return (settle(live, after, state), going), (live, event, action, entries)
 
     keys = jax.random.split(episode.key, world.length)
     start = world.start(), jnp.ones((), dtype=bool)
-    (state, _), (live, events, actions, ledger) = jax.lax.scan(epoch, start, (episode.chance, keys))
-    return Run(live=live, events=events, actions=actions, ledger=ledger, state=state)
+    (state, _), happened = jax.lax.scan(epoch, start, (episode.chance, keys))
+    return state, happened
+
+
+def _while_live(live: Array, after: Any, before: Any) -> Any:
+    return jax.tree.map(lambda new, old: jnp.where(live, new, old), after, before)
+
+
+def _whatever(live: Array, after: Any, before: Any) -> Any:
+    """Go on after the end: entries are 0 there, and a large state is not copied in every epoch."""
+    del live, before
+    return after
 
 
 @eqx.filter_jit
@@ -125,9 +149,9 @@ def totals(worlds: AbstractWorld, policy: Policy, episodes: Episode) -> dict[str
     """
 
     def sums(world, episode):
-        run = simulate(world, policy, episode)
-        epochs = run.live.sum().astype(jnp.result_type(float))
-        return {name: entries.sum() for name, entries in run.ledger.items()} | {"epochs": epochs}
+        _, (live, _, _, ledger) = _epochs(world, policy, episode, _whatever)
+        epochs = live.sum().astype(jnp.result_type(float))
+        return {name: entries.sum() for name, entries in ledger.items()} | {"epochs": epochs}
 
     return _over_instances(jax.vmap(sums, in_axes=(None, 0)))(worlds, episodes)
 

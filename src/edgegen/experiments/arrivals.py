@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from edgegen.config import Config
+from edgegen.dispatch.messages import Limits, Request
 from edgegen.generate.grammar import CATEGORIES, sample_scene
 
 # (share of requests, shortest and longest deadline in seconds): somebody waits for it, somebody will look later
@@ -16,7 +18,7 @@ _BURST_RATE, _BURST_LENGTH = 3.0, 0.25  # a burst's rate over the mean rate, and
 
 @dataclasses.dataclass(frozen=True)
 class Ask:
-    """One request of the demo."""
+    """One request."""
 
     at_s: float
     prompt: str
@@ -76,3 +78,29 @@ def _arrival_times(rng: np.random.Generator, count: int, seconds: float) -> np.n
         in_burst, rng.random(count) * _BURST_LENGTH, _BURST_LENGTH + rng.random(count) * (1 - _BURST_LENGTH)
     )
     return np.sort(start + within * cycle_s)
+
+
+def to_requests(config: Config, asks: Sequence[Ask]) -> list[Request]:
+    """Return the requests that a gateway makes of these asks, for virtual time."""
+    return [_request(config, ask, number) for number, ask in enumerate(asks)]
+
+
+def _request(config: Config, ask: Ask, number: int) -> Request:
+    unlimited = Limits()
+    return Request(
+        id=f"ask-{number}",
+        number=number,
+        prompt=ask.prompt,
+        category=ask.category,
+        origin=ask.origin,
+        arrived_s=ask.at_s,
+        input_bits=8.0 * config.gateway.payload.input,
+        output_bits=8.0 * config.gateway.payload.output,
+        seed=ask.seed,
+        limits=Limits(
+            deadline_s=ask.deadline_s,
+            min_quality=ask.min_quality or 0.0,
+            energy_j=unlimited.energy_j if ask.max_energy_j is None else ask.max_energy_j,
+        ),
+        weights=config.objective.weights,
+    )
