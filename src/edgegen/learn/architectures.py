@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from edgegen.core.arrays import Array
-from edgegen.learn.networks import Activation, Dense, Perceptron, dense, orthogonal, perceptron
+from edgegen.learn.networks import Activation, Dense, Perceptron, dense, mish, orthogonal, perceptron
 
 
 class AbstractNetwork(eqx.Module):
@@ -56,6 +56,35 @@ class Apart(AbstractArchitecture):
         return ActorCritic(
             actor=_start((features, *self.hidden, actions), self.activation, last=0.01, key=one),
             critic=_start((features, *self.hidden, 1), self.activation, last=1.0, key=other),
+        )
+
+
+class Shared(AbstractNetwork):
+    """One perceptron for all but the last layer."""
+
+    trunk: Perceptron  # float[D] -> float[H]
+    logits: Dense  # float[H] -> float[K]
+    held: Dense  # float[H] -> float[1]
+
+    def __call__(self, features: Array) -> tuple[Array, Array]:
+        hidden = self.trunk.activation(self.trunk(features))
+        return self.logits(hidden), self.held(hidden)[0]
+
+
+class Together(AbstractArchitecture):
+    """An actor and a critic that share all but the last layer, and start with orthogonal weights that stretch by `gain`."""
+
+    hidden: tuple[int, ...] = eqx.field(static=True, default=(256, 256))
+    activation: Activation = eqx.field(static=True, default=mish)
+    gain: float = eqx.field(static=True, default=1.0)
+
+    def build(self, features: int, actions: int, *, key) -> Shared:
+        one, other, third = jax.random.split(key, 3)
+        start = orthogonal(self.gain)
+        return Shared(
+            trunk=perceptron((features, *self.hidden), activation=self.activation, start=start, key=one),
+            logits=dense(self.hidden[-1], actions, start=start, key=other),
+            held=dense(self.hidden[-1], 1, start=start, key=third),
         )
 
 

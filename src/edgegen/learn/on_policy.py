@@ -5,12 +5,13 @@ nothing; after a horizon, or the last step of a rollout, there is what the criti
 next. T steps, E environments, D features, K actions.
 """
 
+import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import optax
 
 from edgegen.core.arrays import Array
 from edgegen.core.errors import InputError
@@ -26,8 +27,10 @@ class Training:
     """All that training goes on from."""
 
     network: AbstractNetwork
+    mean: AbstractNetwork  # of the networks after each iteration, the recent ones above all
     moments: Any  # of the gradients
     updates: Array  # int32[], gradient steps so far
+    iterations: Array  # int32[], so far
     place: rollout.Place  # leaves [E, ...]
     key: Array
 
@@ -39,38 +42,62 @@ class Decisions:
     observation: Observation  # leaves [..., D] and [..., K]
     action: Array  # int[...]
     log_probability: Array  # float[...], of the action when it was taken
-    advantage: Array  # float[...], by how much it was better than what the critic held, in standard deviations
+    advantage: Array  # float[...], by how much it was better than what the critic held, as the learner weighs it
     worth: Array  # float[...], what the critic should have held of the observation
 
 
 class Descent(eqx.Module):
-    """How steps are taken: Adam, with a bound on the length of the gradient, and a rate that may fall to 0."""
+    """How steps are taken: Adam, with a bound on the length of the gradient, and a rate that may fall."""
 
     rate: float | Array = 1e-3
+    weight_decay: float | Array = 0.0
     steepest: float | Array = 0.5  # the longest gradient; a longer one is shortened
-    anneal: float | Array = jnp.inf  # updates after which the rate, falling evenly, is 0
+    steady: float | Array = jnp.inf  # updates; after about so many, the rate falls with the square root of their number
 
     def step(
         self, network: AbstractNetwork, gradient: AbstractNetwork, moments: Any, updates: Array
     ) -> tuple[AbstractNetwork, Any]:
         """Take the next step after so many updates."""
-        length = jnp.sqrt(sum(jnp.sum(jnp.square(slope)) for slope in jax.tree.leaves(gradient)))
+        length = jnp.sqrt(sum(jnp.sum(slope * slope) for slope in jax.tree.leaves(gradient)))
         gradient = jax.tree.map(lambda slope: slope * jnp.minimum(1.0, self.steepest / (length + 1e-9)), gradient)
-        rate = self.rate * jnp.maximum(0.0, 1.0 - updates.astype(length.dtype) / self.anneal)
-        return descent.descend(_ADAM, network, gradient, moments, rate=rate)
+        rate = self.rate / jnp.sqrt(1.0 + updates.astype(length.dtype) / self.steady)
+        return descent.descend(descent.adam(self.weight_decay), network, gradient, moments, rate=rate)
 
 
-_ADAM = optax.scale_by_adam(eps=1e-5)
+class Averaging(eqx.Module):
+    """What is deployed: a mean of the networks of about the last part of the training (Polyak and Juditsky 1992).
+
+    A network under training is thrown off its way again and again, the mean is not, whenever one stops.
+    """
+
+    part: float | Array = 0.2  # of the iterations so far; 0: the last network alone
+
+    def after(self, state: Training) -> Training:
+        """Finish an iteration."""
+        weight = 1.0 / (1.0 + self.part * state.iterations.astype(jnp.result_type(float)))
+        mean = descent.follow(state.mean, state.network, rate=weight)
+        return dataclasses.replace(state, mean=mean, iterations=state.iterations + 1)
+
+
+def standard(advantage: Array) -> Array:
+    """Return advantages with mean 0 and standard deviation 1, over all."""
+    return (advantage - advantage.mean()) / (advantage.std() + 1e-8)
+
+
+def as_they_are(advantage: Array) -> Array:
+    """Return advantages in the unit of the scaled rewards."""
+    return advantage
 
 
 class Horizon(eqx.Module):
-    """How far advantages look."""
+    """How far advantages look, and how they are weighed."""
 
     gamma: float | Array = 0.95  # discount per step
     lam: float | Array = (
         0.95  # 1: what happened counts; 0: the reward and what the critic holds of the next observation
     )
     scale: float | Array = 0.1  # of rewards, so that what the critic learns is about 1
+    weigh: Callable[[Array], Array] = eqx.field(static=True, default=standard)  # float[T, E] -> float[T, E]
 
 
 def begin(architecture: AbstractArchitecture, environments: Environment, *, expected: int, key) -> Training:
@@ -88,8 +115,10 @@ def begin(architecture: AbstractArchitecture, environments: Environment, *, expe
     network = architecture.build(features, actions, key=drawing)
     return Training(
         network=network,
-        moments=_ADAM.init(network),  # type: ignore[arg-type]  # any pytree will do
+        mean=network,
+        moments=descent.moments(network),
         updates=jnp.zeros((), jnp.int32),
+        iterations=jnp.zeros((), jnp.int32),
         place=place,
         key=key,
     )
@@ -120,7 +149,7 @@ def collect(
         observation=rolled.observation,
         action=rolled.action,
         log_probability=rolled.kept,
-        advantage=standard(advantage),
+        advantage=horizon.weigh(advantage),
         worth=held + advantage,
     )
     return place, decisions, {"reward": rolled.step.reward.mean()}
@@ -130,7 +159,7 @@ def draw(choice: actor_critic.Choice, key) -> Array:
     """Draw actions int32[...], with one random number each: the inverse of the cumulative probability."""
     below = jnp.cumsum(choice.probability, axis=-1)
     least = jax.random.uniform(key, below.shape[:-1], below.dtype) * below[..., -1]
-    drawn = jnp.sum((below <= least[..., None]).astype(jnp.int32), axis=-1)
+    drawn = jnp.sum(below <= least[..., None], axis=-1, dtype=jnp.int32)
     # Sums of many terms are rounded: a row of probability 0 may be hit, one draw in millions.
     return jnp.where(of(choice.probability, drawn) > 0, drawn, choice.probability.argmax(axis=-1).astype(jnp.int32))
 
@@ -156,11 +185,6 @@ def advantages(step: Any, held: Array, next_held: Array, horizon: Horizon) -> Ar
         return now, now
 
     return jax.lax.scan(earlier, jnp.zeros_like(surprise[0]), (surprise, carried), reverse=True)[1]
-
-
-def standard(advantage: Array) -> Array:
-    """Return advantages with mean 0 and standard deviation 1, over all."""
-    return (advantage - advantage.mean()) / (advantage.std() + 1e-8)
 
 
 class Greedy(eqx.Module):

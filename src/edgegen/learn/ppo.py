@@ -16,7 +16,7 @@ from edgegen.core.errors import InputError
 from edgegen.learn import on_policy
 from edgegen.learn.architectures import AbstractArchitecture, AbstractNetwork, Apart
 from edgegen.learn.learner import AbstractLearner, Actor, Metrics
-from edgegen.learn.on_policy import Decisions, Descent, Horizon, Training
+from edgegen.learn.on_policy import Averaging, Decisions, Descent, Horizon, Training
 from edgegen.sim.environment import Environment
 
 
@@ -26,6 +26,7 @@ class PPO(AbstractLearner):
     architecture: AbstractArchitecture = Apart()
     horizon: Horizon = Horizon()
     descent: Descent = Descent()
+    averaging: Averaging = Averaging()
     clip: float | Array = 0.2
     entropy: float | Array = 0.01  # weight of the entropy
     critic: float | Array = 0.5  # weight of the critic's loss
@@ -55,7 +56,7 @@ class PPO(AbstractLearner):
 
         state = dataclasses.replace(state, place=place, key=key)
         state, more = jax.lax.scan(epoch, state, jax.random.split(shuffling, self.epochs))
-        return state, metrics | {name: entries.mean() for name, entries in more.items()}
+        return self.averaging.after(state), metrics | {name: entries.mean() for name, entries in more.items()}
 
     def shuffled(self, decisions: Decisions, key) -> Decisions:
         """Return minibatches, leaves [M, T E / M, ...], of decisions with leaves [T, E, ...]."""
@@ -85,7 +86,7 @@ class PPO(AbstractLearner):
         return loss, {"entropy": entropy, "critic_loss": miss, "clipped": clipped}
 
     def actor(self, state: Training) -> Actor:
-        return on_policy.Greedy(state.network)
+        return on_policy.Greedy(state.mean)
 
     @property
     def steps_per_iteration(self) -> int:

@@ -19,17 +19,17 @@ from edgegen.learn.reinforce import Reinforce
 from edgegen.learn.sac import SAC
 
 
-def ppo(*, gamma: float = 0.9, lam: float = 0.7, iterations: int = 240) -> PPO:
-    """Return PPO with short rollouts and large steps, whose rate falls to 0 over so many iterations of 4,096 steps."""
-    epochs, minibatches = 4, 4
+def ppo() -> PPO:
+    """Return PPO with short rollouts and large steps, whose rate falls as it goes; it may be stopped at any time."""
     return PPO(
-        horizon=Horizon(gamma=gamma, lam=lam),
-        descent=Descent(rate=6e-3, anneal=float(iterations * epochs * minibatches)),
+        horizon=Horizon(gamma=0.9, lam=0.5),
+        descent=Descent(rate=6e-3, steady=500.0),
         clip=0.4,
-        environments=256,
-        length=16,
-        epochs=epochs,
-        minibatches=minibatches,
+        entropy=0.003,
+        environments=128,
+        length=32,
+        epochs=4,
+        minibatches=8,
     )
 
 
@@ -56,7 +56,6 @@ def published(algorithm: SAC | D2SAC) -> OffPolicy:
 
 PRESETS: dict[str, Callable[[], AbstractLearner]] = {
     "ppo": ppo,
-    "ppo-long": lambda: ppo(lam=0.5, iterations=960),
     "ppo-published": lambda: PPO(architecture=Apart(hidden=(256, 256))),
     "reinforce": lambda: Reinforce(),
     "dqn": dqn.dqn,

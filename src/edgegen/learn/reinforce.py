@@ -5,6 +5,8 @@ the rollout; `Alone` has none, so returns end with the rollout, and it should be
 the weights are standardised over the rollout, which takes a constant baseline off.
 """
 
+import dataclasses
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -13,7 +15,7 @@ from edgegen.core.arrays import Array
 from edgegen.learn import on_policy
 from edgegen.learn.architectures import AbstractArchitecture, AbstractNetwork, Apart
 from edgegen.learn.learner import AbstractLearner, Actor, Metrics
-from edgegen.learn.on_policy import Decisions, Descent, Horizon, Training
+from edgegen.learn.on_policy import Averaging, Decisions, Descent, Horizon, Training
 from edgegen.sim.environment import Environment
 
 
@@ -23,6 +25,7 @@ class Reinforce(AbstractLearner):
     architecture: AbstractArchitecture = Apart()
     horizon: Horizon = Horizon(lam=1.0)
     descent: Descent = Descent()
+    averaging: Averaging = Averaging()
     entropy: float | Array = 0.01  # weight of the entropy
     critic: float | Array = 0.5  # weight of the critic's loss
     environments: int = eqx.field(static=True, default=64)  # E
@@ -38,8 +41,8 @@ class Reinforce(AbstractLearner):
         )
         gradient, more = jax.grad(self.loss, has_aux=True)(state.network, decisions)
         network, moments = self.descent.step(state.network, gradient, state.moments, state.updates)
-        after = Training(network=network, moments=moments, updates=state.updates + 1, place=place, key=key)
-        return after, metrics | more
+        changed = {"network": network, "moments": moments, "updates": state.updates + 1, "place": place, "key": key}
+        return self.averaging.after(dataclasses.replace(state, **changed)), metrics | more
 
     def loss(self, network: AbstractNetwork, decisions: Decisions) -> tuple[Array, Metrics]:
         """Return what is minimised, and metrics."""
@@ -49,7 +52,7 @@ class Reinforce(AbstractLearner):
         return self.critic * miss - gain - self.entropy * entropy, {"entropy": entropy, "critic_loss": miss}
 
     def actor(self, state: Training) -> Actor:
-        return on_policy.Greedy(state.network)
+        return on_policy.Greedy(state.mean)
 
     @property
     def steps_per_iteration(self) -> int:
