@@ -22,6 +22,8 @@ LONG = (
     "builtin sheet",
     "profile measure",
     "bench",
+    "train fleet",
+    "train aaas",
 )  # run until stopped, or for minutes
 NEEDS_A_FILE = ("journal", "profile check")  # about a file of one's own; tests/cli and tests/dispatch run them
 

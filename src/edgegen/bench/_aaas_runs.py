@@ -93,8 +93,8 @@ def carry_out(run: Run) -> Outcome:
     from edgegen.learn.training import Budget, train
 
     learner, count = training.chosen(run.learner)
-    place = training.providers(count, instances=run.instances, episodes=EPISODES, seed=run.seed, masked=run.masked)
-    chunk = max(1, min(round(20_000 / learner.steps_per_iteration), round(100 / learner.updates_per_iteration)))
+    place = training.on_providers(count, instances=run.instances, episodes=EPISODES, seed=run.seed, masked=run.masked)
+    chunk = training.chunk(learner)
     key = jax.random.key(run.seed)
     first = Budget(steps=learner.steps_before + chunk * learner.steps_per_iteration)
     began_s = time.process_time()

@@ -34,7 +34,7 @@ LEARNERS = (
 ON_DRAWN = (("ppo", False), ("d2sac", False), ("ppo", True), ("d2sac", True))
 TRAINING_POOLS = 256
 REFERENCE_UPDATES_PER_S = 8.5  # of the released code, one thread of a machine like that of our figures
-UPDATES = 31
+UPDATES, TOGETHER = 31, 5  # samples, updates of each
 
 
 def run(progress: Callable[[str], None]) -> list[Bar]:
@@ -52,11 +52,12 @@ def rule_bars(progress: Callable[[str], None]) -> list[Bar]:
 def own_bars(progress: Callable[[str], None]) -> list[Bar]:
     """Our own policy against the prophet and static rank, on the same episodes of many instances."""
     from edgegen.papers import aaas, provider_prices
+    from edgegen.sim import arrivals
 
     progress(f"our own policy on {POOLS} instances at {len(aaas.LOADS_HZ)} loads")
-    bars = []
-    for rate in aaas.LOADS_HZ:
-        found = provider_prices.rewards(rate, instances=POOLS, seed=9000)
+    bars, length = [], max(arrivals.length_for(rate, aaas.EPISODE_S) for rate in aaas.LOADS_HZ)
+    for rate in aaas.LOADS_HZ:  # in the same shapes: compiled once
+        found = provider_prices.rewards(rate, instances=POOLS, seed=9000, length=length)
         bars += [Bar.of_mean(f"{rate:g}/s: {name}", rewards) for name, rewards in found.items()]
         if rate == aaas.RATE_HZ:
             bars += _own_at_the_usual_load(found)
@@ -98,7 +99,7 @@ def update_bars(progress: Callable[[str], None]) -> list[Bar]:
 
 
 def _update_times() -> list[float]:
-    """Processor times of single updates in a process of one thread."""
+    """Processor times of updates in a process of one thread."""
     import json
     import os
     import subprocess
@@ -114,7 +115,7 @@ def _update_times() -> list[float]:
 
 
 def measure_updates(count: int) -> list[float]:
-    """Return the processor time of each of so many updates with 512 transitions, after compilation."""
+    """Return the processor time of an update with 512 transitions, so many samples of `TOGETHER`, after compilation."""
     import jax
     import jax.numpy as jnp
 
@@ -136,12 +137,18 @@ def measure_updates(count: int) -> list[float]:
     )
     algorithm = D2SAC()
     params = algorithm.init_params(features, actions, key=keys[4])
-    update = jax.jit(lambda params, key: algorithm.update(params, batch, jnp.ones(rows), key=key)[0])
+
+    @jax.jit
+    def several(params, keys):
+        return jax.lax.scan(
+            lambda params, key: (algorithm.update(params, batch, jnp.ones(rows), key=key)[0], None), params, keys
+        )[0]
+
     times = []
-    for key in jax.random.split(jax.random.key(1), count + 1):
+    for keys in jax.random.split(jax.random.key(1), (count + 1, TOGETHER)):
         began_s = time.process_time()
-        params = jax.block_until_ready(update(params, key))
-        times.append(time.process_time() - began_s)
+        params = jax.block_until_ready(several(params, keys))
+        times.append((time.process_time() - began_s) / TOGETHER)
     return times[1:]
 
 
@@ -162,7 +169,7 @@ def _beside(instances: int) -> list[Bar]:
     """The rules on the evaluation episodes of the learners' first seed."""
     from edgegen.experiments import training
 
-    place = training.providers(1, instances=instances, episodes=EPISODES, seed=0, masked=False)
+    place = training.on_providers(1, instances=instances, episodes=EPISODES, seed=0, masked=False)
     where = "held-out instances" if instances else "published instance"
     found = {name: of["reward"] for name, of in place.measure(place.rules).items()}
     return [

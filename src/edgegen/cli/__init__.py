@@ -23,6 +23,7 @@ from edgegen.cli import (
     serve,
     simulate,
     study,
+    train,
     version,
 )
 from edgegen.cli.output import report_error
@@ -42,6 +43,7 @@ for command in (
     plan.plan,
     study.study,
     simulate.simulate,
+    train.train,
     reproduce.reproduce,
     policies.policies,
     bench.bench,

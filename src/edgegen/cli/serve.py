@@ -17,7 +17,8 @@ def serve(
     host: Annotated[str | None, typer.Option(help="Address to serve on (default: the configuration's).")] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = None,
     policy: Annotated[
-        str | None, typer.Option(help="Who decides, with options: `fixed-steps:steps=8`. See `edgegen policies`.")
+        str | None,
+        typer.Option(help="Who decides: a name with options, `fixed-steps:steps=8`, or a trained FILE.agent."),
     ] = None,
     journal: Annotated[
         str | None, typer.Option(help="Where every decision is written; an empty text keeps none.")

@@ -32,7 +32,7 @@ def train(
     rate: Annotated[float, typer.Option(help="fleet: requests per second.", min=0.01, max=1e4)] = 12.0,
     out: Annotated[Path | None, typer.Option(help="File for the agent, FILE.agent.")] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="File to go on from when a run was cut off.")] = None,
-    table: Annotated[Path | None, typer.Option(help="File for the learning curve (CSV).")] = None,
+    table: Annotated[Path | None, typer.Option(help="File for the learning curve, .csv or .parquet.")] = None,
     picture: Annotated[Path | None, typer.Option(help="File for the learning curve (PNG).")] = None,
     list_learners: Annotated[bool, typer.Option("--list-learners", help="List the learners.")] = False,
     json: AsJson = False,
@@ -42,14 +42,11 @@ def train(
     The run ends with the first budget that is used up: processor time (30 s where nothing is said), environment steps, or
     gradient steps. `edgegen serve --policy FILE.agent` lets an agent of `fleet` decide live.
     """
-    import jax
-
+    from edgegen.core.provenance import of_run
     from edgegen.core.units import parse_quantity
     from edgegen.experiments import training
-    from edgegen.experiments.learning_curves import draw_curve
     from edgegen.learn import presets
-    from edgegen.learn.training import Budget, Saving
-    from edgegen.learn.training import train as run
+    from edgegen.learn.training import Budget
 
     if list_learners:
         _list(presets.PRESETS, json)
@@ -61,21 +58,12 @@ def train(
     one, count = training.chosen(learner)
     place = _place(system, count, instances, masked, config, rate, episodes, seed)
     say(f"{learner} in {system}, {count} environments at once; compiling takes a few seconds")
-    trained = run(
-        one,
-        place.environments,
-        key=jax.random.key(seed),
-        budget=budget,
-        chunk=_chunk(one),
-        evaluate=place.evaluate,
-        progress=_told,
-        saving=Saving(checkpoint) if checkpoint else None,
-    )
-    _keep(place, learner, trained, seed, out, table)
+    trained = training.learn(place, one, seed=seed, budget=budget, progress=_told, checkpoint=checkpoint)
+    facts = of_run({"system": system, "learner": learner, **place.settings, "episodes": episodes}, seed=seed)
+    _keep(place, learner, trained, seed, out, table, facts)
     rows = _report(place, learner, trained, out, json)
     if picture is not None:
-        levels = {name: mean for name, mean, *_ in rows if name in place.rules}
-        draw_curve(picture, trained.curve, title=f"{learner} in {place.system}", levels=levels)
+        _draw(place, learner, trained, picture, facts, {name: mean for name, mean, *_ in rows if name in place.rules})
 
 
 def _place(system, count, instances, masked, config, rate, episodes, seed) -> "Place":
@@ -84,13 +72,8 @@ def _place(system, count, instances, masked, config, rate, episodes, seed) -> "P
 
     if system == training.FLEET:
         chosen = find_config(config)
-        return training.fleets(count, chosen, rate_hz=rate, horizon_s=30.0, episodes=episodes, seed=seed)
-    return training.providers(count, instances=instances, episodes=episodes, seed=seed, masked=masked)
-
-
-def _chunk(learner: Any) -> int:
-    """So many iterations between two rows of the curve that a row is about 20,000 environment steps."""
-    return max(1, round(20_000 / learner.steps_per_iteration))
+        return training.on_fleet(count, chosen, rate_hz=rate, horizon_s=30.0, episodes=episodes, seed=seed)
+    return training.on_providers(count, instances=instances, episodes=episodes, seed=seed, masked=masked)
 
 
 def _check_out(out: Path | None) -> None:
@@ -115,15 +98,33 @@ def _list(names: Any, json: bool) -> None:
         print_table("learners", ("name",), [(name,) for name in names])
 
 
-def _keep(place: "Place", learner: str, trained: "Trained", seed: int, out: Path | None, table: Path | None) -> None:
-    from edgegen.experiments import training
-    from edgegen.experiments.learning_curves import write_curve
+def _keep(place: "Place", learner: str, trained: "Trained", seed: int, out, table, facts: dict) -> None:
+    from edgegen.experiments import tables, training
     from edgegen.learn import agent
 
     if out is not None:
         agent.save(out, agent.Agent(trained.actor, place.codec), training.card(place, learner, trained, seed=seed))
     if table is not None:
-        write_curve(table, trained.curve)
+        with tables.writing(table, tables.LEARNT, facts) as write:
+            write(training.tidy(place, learner, trained.curve, seed=seed))
+
+
+def _draw(place: "Place", learner: str, trained: "Trained", picture: Path, facts: dict, levels: dict) -> None:
+    import numpy as np
+
+    from edgegen.experiments.figures import draw_curves
+
+    shown = [(row.cpu_s, row.evaluation["reward"]) for row in trained.curve if row.evaluation]
+    x, y = np.array(shown).T
+    draw_curves(
+        {learner: (x, y[None])},
+        picture,
+        title=f"{learner} in {place.system}, {trained.curve[-1].steps:,} environment steps",
+        across="processor time of training [s]",
+        up="reward of an evaluation episode",
+        provenance=facts,
+        levels=levels,
+    )
 
 
 def _report(place: "Place", learner: str, trained: "Trained", out: Path | None, json: bool) -> list[tuple]:

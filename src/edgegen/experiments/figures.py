@@ -100,8 +100,11 @@ def draw_curves(
     across: str,
     up: str,
     provenance: Facts,
+    levels: Mapping[str, float] | None = None,
 ) -> Path:
     """Draw learning curves: by name the places on the axis, [X], and values [S, X]; the band is the 95 % interval over S seeds.
+
+    `levels` are what others reach without learning, by name.
 
     **Raises** `InputError` when the file cannot be written.
     """
@@ -114,8 +117,13 @@ def draw_curves(
     for number, (name, (x, values)) in enumerate(lines.items()):
         shade, found = COLOURS[number % len(COLOURS)], [interval(column) for column in np.asarray(values).T]
         mean, low, high = (np.array([one[side] for one in found], dtype=float) for side in ("mean", "low", "high"))
-        axes.plot(x, mean, color=shade, linewidth=1.6, label=f"{name} ({len(values)} seeds)")
+        axes.plot(
+            x, mean, color=shade, linewidth=1.6, label=f"{name} ({len(values)} seed{'s' if len(values) > 1 else ''})"
+        )
         axes.fill_between(x, low, high, color=shade, alpha=0.15, linewidth=0)  # of one seed there is none
+    for name, level in (levels or {}).items():
+        axes.axhline(level, color=GREY, linewidth=0.8, linestyle="--", zorder=0)
+        axes.annotate(name, (1.0, level), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=7)
     axes.set(xlabel=across, ylabel=up)
     figure.legend(loc="outside right center", frameon=False, fontsize=8)
     figure.suptitle(title, fontsize=11)

@@ -5,7 +5,8 @@ A system is a place to learn in (`Place`). Evaluation episodes come from other k
 
 import dataclasses
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -16,12 +17,15 @@ from edgegen.config import Config
 from edgegen.core.arrays import Array
 from edgegen.core.errors import UnknownNameError
 from edgegen.core.result import mean_interval
+from edgegen.dispatch.fleet import Fleet as Machines
 from edgegen.experiments.fleets import fleet_world
+from edgegen.experiments.tables import LEARNT
 from edgegen.learn import presets, rollout
 from edgegen.learn.agent import Card
+from edgegen.learn.checkpoint import Row
 from edgegen.learn.learner import AbstractLearner, Actor
 from edgegen.learn.live import SYSTEM as FLEET
-from edgegen.learn.training import Trained
+from edgegen.learn.training import Budget, Saving, Trained, train
 from edgegen.papers import aaas
 from edgegen.plan import rules
 from edgegen.sim import epochs, evaluation, fleet
@@ -58,7 +62,7 @@ class Place:
         return mean_interval(rewards[0] if len(rewards) == 1 else rewards.mean(axis=1))
 
 
-def providers(count: int, *, instances: int, episodes: int, seed: int, masked: bool) -> Place:
+def on_providers(count: int, *, instances: int, episodes: int, seed: int, masked: bool) -> Place:
     """Return the choice of a provider (`papers.aaas`) for `count` environments.
 
     With 0 instances it is the one published instance, in training and in evaluation. With more, training has so many drawn
@@ -69,7 +73,9 @@ def providers(count: int, *, instances: int, episodes: int, seed: int, masked: b
     if instances:
         drawn = [aaas.draw(key) for key in jax.random.split(of_training, instances)]
         worlds = epochs.stack([aaas.draw(key) for key in jax.random.split(of_evaluation, HELD_OUT)])
-        environments = epochs.stack([Environment(drawn[at % instances], codec) for at in range(count)])
+        environments = Environment(
+            epochs.stack([drawn[at % instances] for at in range(count)]), rollout.repeat(codec, count)
+        )
     else:
         pool = aaas.published_pool()
         worlds, environments = epochs.stack([pool]), rollout.repeat(Environment(pool, codec), count)
@@ -78,12 +84,27 @@ def providers(count: int, *, instances: int, episodes: int, seed: int, masked: b
     return Place("aaas", environments, codec, worlds, keys, aaas.POLICIES, settings)
 
 
-def fleets(count: int, config: Config, *, rate_hz: float, horizon_s: float, episodes: int, seed: int) -> Place:
-    """Return the fleet of a configuration for `count` environments; the requests of the evaluation are others."""
-    worlds = [fleet_world(config, rate_hz=rate_hz, horizon_s=horizon_s, seed=menu) for menu in (seed, EVALUATION)]
+def on_fleet(
+    count: int,
+    config: Config,
+    *,
+    rate_hz: float,
+    horizon_s: float,
+    episodes: int,
+    seed: int,
+    machines: Machines | None = None,
+) -> Place:
+    """Return the fleet of a configuration for `count` environments; the requests of the evaluation are others.
+
+    `machines` are in place of those that the profiles of the configuration give.
+    """
+    worlds = [
+        fleet_world(config, rate_hz=rate_hz, horizon_s=horizon_s, seed=menu, machines=machines)
+        for menu in (seed, EVALUATION)
+    ]
     menu = worlds[0].menu
     sizes = {"nodes": menu.node_count, "models": menu.model_count, "steps": int(menu.steps.shape[0])}
-    codec = fleet.codec_of(**sizes)
+    codec = fleet.codec_of(sizes["nodes"], sizes["models"], sizes["steps"])
     beside = {
         "greedy-cost": rules.GreedyCost(),
         "greedy-quality": rules.GreedyQuality(),
@@ -106,7 +127,34 @@ def chosen(name: str) -> tuple[AbstractLearner, int]:
     **Raises** `UnknownNameError`.
     """
     learner = presets.learner(name)
-    return learner, presets.environments(learner)
+    return learner, learner.environments
+
+
+def learn(
+    place: Place,
+    learner: AbstractLearner,
+    *,
+    seed: int,
+    budget: Budget,
+    progress: Callable[[Row], None] | None = None,
+    checkpoint: Path | None = None,
+) -> Trained:
+    """Train a learner in a place, a row of the curve about every 20,000 steps or 100 updates; every tenth is evaluated."""
+    return train(
+        learner,
+        place.environments,
+        key=jax.random.key(seed),
+        budget=budget,
+        chunk=chunk(learner),
+        evaluate=place.evaluate,
+        progress=progress,
+        saving=Saving(checkpoint) if checkpoint else None,
+    )
+
+
+def chunk(learner: AbstractLearner) -> int:
+    """Return so many iterations that a row of the curve is about 20,000 environment steps or 100 updates, whichever comes first."""
+    return max(1, min(round(20_000 / learner.steps_per_iteration), round(100 / learner.updates_per_iteration)))
 
 
 def card(place: Place, learner: str, trained: Trained, *, seed: int) -> Card:
@@ -129,6 +177,20 @@ def card(place: Place, learner: str, trained: Trained, *, seed: int) -> Card:
             "version": __version__,
         },
     )
+
+
+def tidy(place: Place, learner: str, curve: Sequence[Row], *, seed: int) -> dict[str, list[Any]]:
+    """Return a learning curve as the columns of a table (`tables.LEARNT`): one row per number."""
+    found: dict[str, list[Any]] = {name: [] for name in LEARNT}
+    for row in curve:
+        evaluated = {f"evaluated {name}": number for name, number in (row.evaluation or {}).items()}
+        numbers = {"gradient_steps": float(row.updates), "cpu_s": row.cpu_s, **row.metrics, **evaluated}
+        for name, number in numbers.items():
+            for column, cell in zip(
+                found.values(), (place.system, learner, seed, row.steps, name, number), strict=True
+            ):
+                column.append(cell)
+    return found
 
 
 def _seen(place: Place) -> Any:

@@ -4,7 +4,7 @@ Du, Li, Niyato, Kang, Xiong, Huang and Mao 2024 (arXiv:2303.13052) and their cod
 a reverse diffusion of T = 5 steps, a softmax at its end; two critics, of which the smaller counts; targets of actor and critics; no
 entropy in the target; Adam with an L2 penalty. The update is theirs in its order: critics, then the actor with the new critics, then
 the targets. Ours: actions may be masked, and `greedy` takes what is most probable over several draws of the noise, always the same
-ones, where the source takes one: on the source's instance this was worth 30 to 60 points of reward of 500.
+ones, where the source takes one: on its instance, once trained, this was worth some 50 of 500 points of reward, with masks 12.
 """
 
 from typing import Any

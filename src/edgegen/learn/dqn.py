@@ -364,4 +364,4 @@ def _published(algorithm: DQN, memory: AbstractMemory, sizes: dict[str, Any]) ->
     """One update per environment step, unless `sizes` say otherwise."""
     environments = sizes.get("environments", 64)
     usual = {"gamma": 0.95, "n": 3, "batch": 512, "warm_up": 512, "environments": environments, "updates": environments}
-    return OffPolicy(algorithm, memory, **usual | sizes)
+    return OffPolicy(algorithm=algorithm, memory=memory, **usual | sizes)

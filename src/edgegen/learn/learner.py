@@ -19,7 +19,9 @@ Metrics = dict[str, Array]  # float[] by name, means over an iteration
 
 
 class AbstractLearner(eqx.Module):
-    """An algorithm with its hyper-parameters. `environments` has leaves [E, ...] (see `rollout.repeat`)."""
+    """An algorithm with its hyper-parameters. The environments it is given have leaves [E, ...] (see `rollout.repeat`)."""
+
+    environments: eqx.AbstractVar[int]  # E, in how many it acts at once
 
     @abc.abstractmethod
     def init(self, environments: Environment, *, key) -> Any:

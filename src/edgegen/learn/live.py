@@ -98,6 +98,11 @@ def load_agent(path: str) -> LiveAgent:
 
     **Raises** `InputError` for a file that is no agent, or one that decides in another system.
     """
+    if (system := agent.card_of(Path(path)).system) != SYSTEM:
+        raise InputError(
+            f"{path} decides in the system {system!r}; the gateway needs an agent of {SYSTEM!r}: edgegen train {SYSTEM}",
+            param="policy",
+        )
     with jax.enable_x64(False):
         found, card = agent.load(Path(path), {SYSTEM: lambda card: fleet.codec_of(*_sizes(card))})
     return LiveAgent(found.actor, found.codec, _sizes(card))

@@ -1,18 +1,116 @@
-"""Learners by name, with the settings that were found good, or those of a publication."""
+"""Learners by name: tuned ones, and those of the publication whose system they are compared in (Du et al. 2024, arXiv:2303.13052).
+
+The tuned ones were tuned on the choice of a provider (`papers.aaas`) with one thread of a small machine in mind. The published
+ones (`...-published`) have the sizes and rates of the source; off the policy it takes one gradient step per environment step.
+"""
 
 from collections.abc import Callable
-from typing import Any
 
 from edgegen.core.errors import UnknownNameError
+from edgegen.learn import dqn
+from edgegen.learn.architectures import Alone, Together
 from edgegen.learn.buffers import Uniform
 from edgegen.learn.d2sac import D2SAC
 from edgegen.learn.learner import AbstractLearner
+from edgegen.learn.networks import mish
 from edgegen.learn.off_policy import OffPolicy
+from edgegen.learn.on_policy import Averaging, Descent, Horizon, as_they_are
+from edgegen.learn.ppo import PPO
+from edgegen.learn.reinforce import Reinforce
 from edgegen.learn.sac import SAC
 
+
+def ppo() -> PPO:
+    """Return PPO with short looks ahead and large steps; it may be stopped at any time."""
+    return PPO(
+        horizon=Horizon(gamma=0.9, lam=0.5),
+        descent=Descent(rate=6e-3, steady=500.0),
+        clip=0.4,
+        entropy=0.003,
+        environments=128,
+        length=32,
+        epochs=4,
+        minibatches=8,
+    )
+
+
+def ppo_published() -> PPO:
+    """Return what the source compares with: a single gradient step on every 1,000 steps of one environment."""
+    return PPO(
+        architecture=Together(hidden=(256, 256), activation=mish),
+        horizon=Horizon(gamma=0.95, lam=0.95, scale=1.0, weigh=as_they_are),
+        descent=Descent(rate=1e-3, weight_decay=1e-4),
+        averaging=Averaging(0.0),
+        clip=0.2,
+        entropy=0.0,
+        environments=1,
+        length=1000,
+        epochs=1,
+        minibatches=1,
+    )
+
+
+def reinforce() -> Reinforce:
+    """Return REINFORCE with a learned baseline."""
+    return Reinforce(
+        horizon=Horizon(gamma=0.9, lam=0.7),
+        descent=Descent(rate=6e-3, steady=500.0),
+        entropy=0.003,
+        environments=128,
+        length=16,
+    )
+
+
+def reinforce_published() -> Reinforce:
+    """Return what the source compares with: a gradient step on every single decision, so that only its own reward counts.
+
+    The source starts the last layer larger.
+    """
+    return Reinforce(
+        architecture=Alone(hidden=(256, 256), activation=mish),
+        horizon=Horizon(gamma=0.95, lam=1.0, scale=1.0, weigh=as_they_are),
+        descent=Descent(rate=1e-3, weight_decay=1e-4, steepest=float("inf")),
+        averaging=Averaging(0.0),
+        entropy=0.0,
+        environments=1,
+        length=1,
+    )
+
+
+def small(algorithm: SAC | D2SAC) -> OffPolicy:
+    """Return a learner with small batches and many environments: a gradient step per 32 environment steps."""
+    return OffPolicy(
+        algorithm=algorithm,
+        memory=Uniform(100_000),
+        gamma=0.5,
+        environments=64,
+        steps=4,
+        updates=8,
+        batch=128,
+        n=1,
+        warm_up=4096,
+    )
+
+
+def published(algorithm: SAC | D2SAC) -> OffPolicy:
+    """Return a learner with the sizes of the source."""
+    sizes = {"environments": 64, "updates": 64, "batch": 512, "n": 3}
+    return OffPolicy(algorithm=algorithm, memory=Uniform(1_000_000), gamma=0.95, **sizes)
+
+
 PRESETS: dict[str, Callable[[], AbstractLearner]] = {
-    "sac": lambda: OffPolicy(SAC(), Uniform(100_000), n=3),
-    "d2sac": lambda: OffPolicy(D2SAC(), Uniform(100_000), n=3),
+    "ppo": ppo,
+    "ppo-published": ppo_published,
+    "reinforce": reinforce,
+    "reinforce-published": reinforce_published,
+    "dqn": dqn.dqn,
+    "double": dqn.double_dqn,
+    "prioritised": dqn.prioritised,
+    "rainbow": dqn.rainbow,
+    "sac": lambda: small(SAC(actor_rate=1e-3, hidden=(64, 64))),
+    "sac-published": lambda: published(SAC()),
+    "d2sac": lambda: small(D2SAC(actor_rate=1e-3, hidden=(64, 64))),
+    "d2sac-published": lambda: published(D2SAC()),
 }
 
 
@@ -24,8 +122,3 @@ def learner(name: str) -> AbstractLearner:
     if name not in PRESETS:
         raise UnknownNameError("learner", name, PRESETS, param="learner")
     return PRESETS[name]()
-
-
-def environments(learner: Any) -> int:
-    """Return in how many environments at once a learner acts (E)."""
-    return learner.environments

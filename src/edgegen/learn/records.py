@@ -58,6 +58,8 @@ def _digest(array: Array) -> Plain:
     array = np.asarray(array)
     if array.size == 1 and array.ndim == 0:
         return array.item()
+    if array.size and (array == array.flat[0]).all():  # repeated settings, which people may want to read
+        return f"{array.dtype}{list(array.shape)} all {array.flat[0].item()}"
     return f"{array.dtype}{list(array.shape)} {hashlib.sha256(array.tobytes()).hexdigest()[:16]}"
 
 

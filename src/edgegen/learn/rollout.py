@@ -1,7 +1,7 @@
 """Steps in many environments at once, as learners take them. E environments, T steps."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
@@ -11,6 +11,7 @@ from edgegen.core.arrays import Array
 from edgegen.core.tree import value
 from edgegen.sim.environment import Environment, Moment, Observation, Step
 
+T = TypeVar("T")
 Act = Callable[[Observation, Array], tuple[Array, Any]]  # (observations [E, ...], key) -> actions int[E], what to keep
 
 
@@ -32,7 +33,7 @@ class Rollout:
     step: Step  # leaves [T, E, ...]
 
 
-def repeat(environment: Environment, count: int) -> Environment:
+def repeat(environment: T, count: int) -> T:
     """Return one instance as E environments with the same leaves."""
     return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (count, *jnp.shape(leaf))), environment)
 

@@ -45,9 +45,12 @@ class Budget:
 
     def iterations(self, learner: AbstractLearner) -> float:
         """Return how many iterations steps and updates allow."""
-        by_steps = (self.steps - learner.steps_before) // learner.steps_per_iteration
-        by_updates = self.updates // learner.updates_per_iteration
-        return min(by_steps, by_updates)
+        by_steps = _whole(self.steps - learner.steps_before, learner.steps_per_iteration)
+        return min(by_steps, _whole(self.updates, learner.updates_per_iteration))
+
+
+def _whole(amount: float, each: int) -> float:
+    return amount // each if math.isfinite(amount) else amount  # infinity // 2 is not a number
 
 
 @dataclasses.dataclass(frozen=True)

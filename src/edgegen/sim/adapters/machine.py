@@ -125,7 +125,7 @@ class Machine:
             raise InputError(f"expected at least one environment, got {self.count}", param="copies")
 
         def many(function: Callable) -> Callable:
-            def run(numbers: Any, *rest: Any) -> Any:
+            def run(*rest: Any) -> Any:  # the numbers of the instances are constants of what is compiled
                 axes = (0 if copies is None else None, *[0] * len(rest))
                 return jax.vmap(lambda own, *rest: function(eqx.combine(own, static), *rest), axes)(numbers, *rest)
 
@@ -133,30 +133,30 @@ class Machine:
 
         reset, step = many(_reset), many(_step)
         keys = jax.ShapeDtypeStruct((self.count, 2), jnp.uint32)
-        running, observation = jax.eval_shape(reset, numbers, keys)
+        running, observation = jax.eval_shape(reset, keys)
         self.agents: int | None = observation.features.shape[1] if observation.features.ndim == 3 else None
         self.width, self.actions = observation.features.shape[-1], observation.allowed.shape[-1]  # D, K
         chosen = jax.ShapeDtypeStruct(observation.allowed.shape[:-1], jnp.int32)
-        names = jax.eval_shape(step, numbers, running, chosen)[1].ledger
+        names = jax.eval_shape(step, running, chosen)[1].ledger
         layout = Layout(observation.features.shape[1:], observation.allowed.shape[1:], tuple(names))
         pack, unpack = _buffers(running)
 
-        def begin(numbers, keys):
-            running, seen = reset(numbers, keys)
+        def begin(keys):
+            running, seen = reset(keys)
             return pack(running), layout.table(_nothing_yet(seen, layout))
 
-        def go_on(numbers, buffers, actions):
-            running, step_ = step(numbers, unpack(buffers), actions)
+        def go_on(buffers, actions):
+            running, step_ = step(unpack(buffers), actions)
             return pack(running), layout.table(step_)
 
-        self._numbers, self._many, self._unpack, self._layout = numbers, many, unpack, layout
-        self._begin, self._go_on = jax.jit(begin), jax.jit(go_on, donate_argnums=1)
+        self._many, self._unpack, self._layout = many, unpack, layout
+        self._begin, self._go_on = jax.jit(begin), jax.jit(go_on, donate_argnums=0)
         self._state, self._shape = None, chosen.shape
 
     def reset(self, seeds: Sequence[int]) -> Seen:
         """Begin an episode everywhere, with a seed for each, B of them."""
         keys = np.stack([np.asarray(jax.random.key_data(jax.random.key(int(seed)))) for seed in seeds])
-        self._state, table = self._begin(self._numbers, keys)
+        self._state, table = self._begin(keys)
         return Seen(np.asarray(table), self._layout)
 
     def step(self, actions: np.ndarray) -> Seen:
@@ -169,7 +169,7 @@ class Machine:
             raise InputError("nothing has begun: call reset first", param="actions")
         if actions.min() < 0 or actions.max() >= self.actions:
             raise InputError(f"actions are 0 to {self.actions - 1}, got {actions.tolist()}", param="actions")
-        self._state, table = self._go_on(self._numbers, self._state, actions)
+        self._state, table = self._go_on(self._state, actions)
         return Seen(np.asarray(table), self._layout)
 
     def chooser(self, policy: epochs.Policy) -> Callable[[int], np.ndarray]:
@@ -182,10 +182,10 @@ class Machine:
                 "a policy of the world decides for all agents at once; give actions by agent", param="policy"
             )
         choose = self._many(lambda environment, running, key: _number_of(environment, running.moment, policy, key))
-        compiled = jax.jit(lambda numbers, buffers, keys: choose(numbers, self._unpack(buffers), keys))
+        compiled = jax.jit(lambda buffers, keys: choose(self._unpack(buffers), keys))
 
         def now(seed: int) -> np.ndarray:
-            return np.asarray(compiled(self._numbers, self._state, jax.random.split(jax.random.key(seed), self.count)))
+            return np.asarray(compiled(self._state, jax.random.split(jax.random.key(seed), self.count)))
 
         return now
 
