@@ -1,26 +1,27 @@
 """Learners by name: tuned ones, and those of the publication whose system they are compared in (Du et al. 2024, arXiv:2303.13052).
 
 The tuned ones were tuned on the choice of a provider (`papers.aaas`) with one thread of a small machine in mind. The published
-ones (`...-published`) have the sizes and rates of the source; it takes one gradient step per environment step.
+ones (`...-published`) have the sizes and rates of the source; off the policy it takes one gradient step per environment step.
 """
 
 from collections.abc import Callable
 
 from edgegen.core.errors import UnknownNameError
 from edgegen.learn import dqn
-from edgegen.learn.architectures import Apart
+from edgegen.learn.architectures import Alone, Together
 from edgegen.learn.buffers import Uniform
 from edgegen.learn.d2sac import D2SAC
 from edgegen.learn.learner import AbstractLearner
+from edgegen.learn.networks import mish
 from edgegen.learn.off_policy import OffPolicy
-from edgegen.learn.on_policy import Descent, Horizon
+from edgegen.learn.on_policy import Averaging, Descent, Horizon, as_they_are
 from edgegen.learn.ppo import PPO
 from edgegen.learn.reinforce import Reinforce
 from edgegen.learn.sac import SAC
 
 
 def ppo() -> PPO:
-    """Return PPO with short rollouts and large steps, whose rate falls as it goes; it may be stopped at any time."""
+    """Return PPO with short looks ahead and large steps; it may be stopped at any time."""
     return PPO(
         horizon=Horizon(gamma=0.9, lam=0.5),
         descent=Descent(rate=6e-3, steady=500.0),
@@ -30,6 +31,49 @@ def ppo() -> PPO:
         length=32,
         epochs=4,
         minibatches=8,
+    )
+
+
+def ppo_published() -> PPO:
+    """Return what the source compares with: a single gradient step on every 1,000 steps of one environment."""
+    return PPO(
+        architecture=Together(hidden=(256, 256), activation=mish),
+        horizon=Horizon(gamma=0.95, lam=0.95, scale=1.0, weigh=as_they_are),
+        descent=Descent(rate=1e-3, weight_decay=1e-4),
+        averaging=Averaging(0.0),
+        clip=0.2,
+        entropy=0.0,
+        environments=1,
+        length=1000,
+        epochs=1,
+        minibatches=1,
+    )
+
+
+def reinforce() -> Reinforce:
+    """Return REINFORCE with a learned baseline."""
+    return Reinforce(
+        horizon=Horizon(gamma=0.9, lam=0.7),
+        descent=Descent(rate=6e-3, steady=500.0),
+        entropy=0.003,
+        environments=128,
+        length=16,
+    )
+
+
+def reinforce_published() -> Reinforce:
+    """Return what the source compares with: a gradient step on every single decision, so that only its own reward counts.
+
+    The source starts the last layer larger.
+    """
+    return Reinforce(
+        architecture=Alone(hidden=(256, 256), activation=mish),
+        horizon=Horizon(gamma=0.95, lam=1.0, scale=1.0, weigh=as_they_are),
+        descent=Descent(rate=1e-3, weight_decay=1e-4, steepest=float("inf")),
+        averaging=Averaging(0.0),
+        entropy=0.0,
+        environments=1,
+        length=1,
     )
 
 
@@ -56,8 +100,9 @@ def published(algorithm: SAC | D2SAC) -> OffPolicy:
 
 PRESETS: dict[str, Callable[[], AbstractLearner]] = {
     "ppo": ppo,
-    "ppo-published": lambda: PPO(architecture=Apart(hidden=(256, 256))),
-    "reinforce": lambda: Reinforce(),
+    "ppo-published": ppo_published,
+    "reinforce": reinforce,
+    "reinforce-published": reinforce_published,
     "dqn": dqn.dqn,
     "double": dqn.double_dqn,
     "prioritised": dqn.prioritised,
