@@ -15,7 +15,19 @@ import pytest
 
 from conformance.compiling import quickly
 from edgegen.core.arrays import Array
-from edgegen.learn import actor_critic, buffers, d2sac, dqn, off_policy, rollout, sac
+from edgegen.learn import (
+    actor_critic,
+    architectures,
+    buffers,
+    d2sac,
+    dqn,
+    off_policy,
+    on_policy,
+    ppo,
+    reinforce,
+    rollout,
+    sac,
+)
 from edgegen.learn.diffusion_head import variance_preserving
 from edgegen.learn.learner import AbstractLearner
 from edgegen.sim import epochs, probes
@@ -56,6 +68,22 @@ def of_critics(learner, state, features):
     return actor_critic.least(state.params.critics, features)
 
 
+def on_policy_parts(rate, *, lam, length):
+    return {
+        "architecture": architectures.Apart((16,)),
+        "horizon": on_policy.Horizon(probes.GAMMA, lam=lam, scale=1.0),
+        "descent": on_policy.Descent(rate),
+        "entropy": 0.01,
+        "environments": ENVIRONMENTS,
+        "length": length,
+    }
+
+
+def of_state_values(learner, state, features):
+    held = jax.vmap(state.mean)(features)[1]
+    return jnp.broadcast_to(held[:, None], (len(features), probes.ACTIONS))
+
+
 ALL_OF_IT = {
     "worth": dqn.Categorical(-4.0, 4.0, 17),
     "last": dqn.Noisy(0.5),
@@ -72,6 +100,12 @@ LEARNERS = {
     "rainbow": Contender(q_network(buffers.Prioritised(512), **ALL_OF_IT), 200, of_q_network, 0.2),
     "sac": Contender(lambda: off_policy_learner(sac.SAC(**SOFT)), 300, of_critics, 0.2),
     "d2sac": Contender(lambda: off_policy_learner(d2sac.D2SAC(**DENOISING)), 500, of_critics, 0.2),
+    "ppo": Contender(
+        lambda: ppo.PPO(minibatches=2, **on_policy_parts(1e-2, lam=0.5, length=8)), 100, of_state_values, 0.2
+    ),
+    "reinforce": Contender(
+        lambda: reinforce.Reinforce(**on_policy_parts(3e-2, lam=1.0, length=8)), 300, of_state_values, 0.2
+    ),
 }
 
 

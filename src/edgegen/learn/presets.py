@@ -53,7 +53,7 @@ def ppo_published() -> PPO:
 def reinforce() -> Reinforce:
     """Return REINFORCE with a learned baseline."""
     return Reinforce(
-        horizon=Horizon(gamma=0.9, lam=0.7),
+        horizon=Horizon(gamma=0.9, lam=1.0),
         descent=Descent(rate=6e-3, steady=500.0),
         entropy=0.003,
         environments=128,
