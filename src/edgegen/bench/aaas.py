@@ -15,10 +15,10 @@ from edgegen.core.result import Bar, median_interval
 
 NAME = "aaas"
 SUMMARY = (
-    "choosing a provider: rules, our own policy, and learners with equal budgets; takes about 30 minutes on two cores"
+    "choosing a provider: rules, our own policy, and learners with equal budgets; takes about 45 minutes on two cores"
 )
 SEEDS = 5
-EQUAL_CPU_S, LONG_CPU_S = 15.0, 200.0
+EQUAL_CPU_S, LONG_CPU_S = 15.0, 400.0
 POOLS = 2000  # instances on which our own policy is compared
 LEARNERS = (
     ("ppo", False),

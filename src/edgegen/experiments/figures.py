@@ -101,10 +101,11 @@ def draw_curves(
     up: str,
     provenance: Facts,
     levels: Mapping[str, float] | None = None,
+    scale: str = "linear",
 ) -> Path:
     """Draw learning curves: by name the places on the axis, [X], and values [S, X]; the band is the 95 % interval over S seeds.
 
-    `levels` are what others reach without learning, by name.
+    `levels` are what others reach without learning, by name; `scale` is matplotlib's, of the axis across.
 
     **Raises** `InputError` when the file cannot be written.
     """
@@ -124,7 +125,7 @@ def draw_curves(
     for name, level in (levels or {}).items():
         axes.axhline(level, color=GREY, linewidth=0.8, linestyle="--", zorder=0)
         axes.annotate(name, (1.0, level), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=7)
-    axes.set(xlabel=across, ylabel=up)
+    axes.set(xlabel=across, ylabel=up, xscale=scale)
     figure.legend(loc="outside right center", frameon=False, fontsize=8)
     figure.suptitle(title, fontsize=11)
     return save(figure, path, provenance=provenance, param="--picture")
