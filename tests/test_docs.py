@@ -59,7 +59,8 @@ def known_options(words: list[str]) -> tuple[str, set[str]]:
         if inner is None:
             break
         command, name = inner, [*name, word]
-    return " ".join(name), {option for parameter in command.params for option in parameter.opts} | {"--help"}
+    options = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
+    return " ".join(name), options | {"--help"}
 
 
 @pytest.mark.parametrize(("document", "command"), COMMANDS)
