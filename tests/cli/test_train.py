@@ -43,6 +43,8 @@ def test_train_keeps_the_agent_its_curve_and_what_it_earns_beside_the_rules(tmp_
         (["aaas", "--learner", "pop"], "did you mean 'ppo'"),
         (["aaas", "--out", "agent.bin"], "ends in .agent"),
         (["aaas", "--cpu", "ten"], "expected a time"),
+        (["aaas", "--table", "curve.txt"], "ends in .csv or .parquet"),
+        (["aaas", "--picture", "."], "cannot write"),
     ],
 )
 def test_what_is_wrong_is_said_before_any_work(arguments, message, tmp_path, monkeypatch):

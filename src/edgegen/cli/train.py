@@ -1,5 +1,6 @@
 """`edgegen train`: let a learner learn in a system, show it beside the rules, keep what it has learnt."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,7 +23,7 @@ def train(
     cpu: Annotated[str, typer.Option(help="Processor time, such as '60 s'.")] = "",
     steps: Annotated[float, typer.Option(help="Environment steps; 0: no limit.", min=0)] = 0,
     updates: Annotated[float, typer.Option(help="Gradient steps; 0: no limit.", min=0)] = 0,
-    seed: Annotated[int, typer.Option(help="Of networks, training and evaluation.", min=0)] = 0,
+    seed: Annotated[int, typer.Option(help="Of networks and training; the evaluation is the same for all.", min=0)] = 0,
     episodes: Annotated[int, typer.Option(help="Evaluation episodes per instance.", min=2, max=10_000)] = 32,
     instances: Annotated[int, typer.Option(help="aaas: drawn instances; 0: the published one.", min=0, max=4096)] = 0,
     masked: Annotated[bool, typer.Option(help="aaas: choose only where a task fits.")] = True,
@@ -52,7 +53,7 @@ def train(
         _list(presets.PRESETS, json)
         return
     training.check_system(system)
-    _check_out(out)
+    _check_files(out, table, [picture, checkpoint])
     cpu_s = parse_quantity(cpu, "time") if cpu else (float("inf") if steps or updates else DEFAULT_CPU_S)
     budget = Budget(steps=steps or float("inf"), updates=updates or float("inf"), cpu_s=cpu_s)
     one, count = training.chosen(learner)
@@ -76,12 +77,22 @@ def _place(system, count, instances, masked, config, rate, episodes, seed) -> "P
     return training.on_providers(count, instances=instances, episodes=episodes, seed=seed, masked=masked)
 
 
-def _check_out(out: Path | None) -> None:
+def _check_files(out: Path | None, table: Path | None, others: list[Path | None]) -> None:
+    """Refuse files that could not be written at the end, before any work is done."""
     from edgegen.core.errors import InputError
     from edgegen.registry import AGENT_SUFFIX
 
     if out is not None and out.suffix != AGENT_SUFFIX:
         raise InputError(f"--out expects a file that ends in {AGENT_SUFFIX}, got {out}", param="--out")
+    if table is not None and table.suffix.lower() not in (".csv", ".parquet"):
+        raise InputError(f"--table expects a file that ends in .csv or .parquet, got {table}", param="--table")
+    for path in filter(None, [out, table, *others]):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"cannot write {path}: {error.strerror or error}", param=str(path)) from None
+        if path.is_dir() or not os.access(path.parent, os.W_OK):
+            raise InputError(f"cannot write {path}: it is a folder, or in one that is closed", param=str(path))
 
 
 def _told(row: "Row") -> None:

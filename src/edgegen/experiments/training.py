@@ -25,7 +25,7 @@ from edgegen.learn.agent import Card
 from edgegen.learn.checkpoint import Row
 from edgegen.learn.learner import AbstractLearner, Actor
 from edgegen.learn.live import SYSTEM as FLEET
-from edgegen.learn.training import Budget, Saving, Trained, train
+from edgegen.learn.training import Budget, Saving, Trained, evaluation_of, train
 from edgegen.papers import aaas
 from edgegen.plan import rules
 from edgegen.sim import epochs, evaluation, fleet
@@ -54,8 +54,7 @@ class Place:
 
     def evaluate(self, actor: Actor) -> dict[str, float]:
         """Return the means of the ledger and the reward of an actor."""
-        sums = self.measure({"actor": self.codec.policy(actor)})["actor"]
-        return {name: float(column.mean()) for name, column in sums.items()}
+        return dict(evaluation_of(self.worlds, self.codec, self.keys)(actor))
 
     def interval(self, rewards: np.ndarray) -> tuple[float, float, float]:
         """Return the mean and its 95 % interval of rewards [N, episodes]: over instances, or episodes where there is one instance."""
