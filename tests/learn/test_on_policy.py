@@ -164,7 +164,7 @@ def test_what_is_deployed_is_the_last_network_or_a_mean_of_them(part, expected):
     state = on_policy.Training(None, Numbers(jnp.zeros(1)), None, jnp.int32(0), jnp.int32(0), None, None)
     for number in range(1, 6):
         state = dataclasses.replace(state, network=Numbers(jnp.full(1, float(number))))
-        state = on_policy.Averaging(part).after(state)
+        state = on_policy.finish(state, descent.Averaging(part))
     assert float(state.mean.x[0]) == pytest.approx(expected)
     assert int(state.iterations) == 5
 

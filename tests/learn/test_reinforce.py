@@ -7,7 +7,8 @@ import pytest
 
 from conformance.compiling import quickly
 from edgegen.learn import architectures, ppo, reinforce, rollout
-from edgegen.learn.on_policy import Averaging, Decisions, Descent, Horizon
+from edgegen.learn.descent import Averaging
+from edgegen.learn.on_policy import Decisions, Descent, Horizon
 from edgegen.sim import environment, epochs
 from edgegen.sim.environment import Observation
 

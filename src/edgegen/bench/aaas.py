@@ -23,15 +23,16 @@ POOLS = 2000  # instances on which our own policy is compared
 LEARNERS = (
     ("ppo", False),
     ("reinforce", False),
-    ("dqn", False),
+    ("double", False),
+    ("double-published", False),
     ("rainbow", False),
     ("sac", False),
     ("d2sac", False),
     ("ppo", True),
-    ("dqn", True),
+    ("double", True),
     ("d2sac", True),
 )
-ON_DRAWN = (("ppo", False), ("d2sac", False), ("ppo", True), ("d2sac", True))
+ON_DRAWN = (("ppo", False), ("double", False), ("d2sac", False), ("ppo", True), ("double", True), ("d2sac", True))
 TRAINING_POOLS = 256
 REFERENCE_UPDATES_PER_S = 8.5  # of the released code, one thread of a machine like that of our figures
 UPDATES, TOGETHER = 31, 5  # samples, updates of each

@@ -1,8 +1,10 @@
-"""Gradient steps: Adam as torch has it, and targets that follow."""
+"""Gradient steps: Adam as torch has it, targets that follow, and means of what was learnt."""
 
 from typing import Any, TypeVar
 
+import equinox as eqx
 import jax
+import jax.numpy as jnp
 import optax
 
 from edgegen.core.arrays import Array
@@ -33,3 +35,16 @@ def descend(
 def follow(target: P, online: P, *, rate: float | Array) -> P:
     """Move the target to the online parameters by a part `rate` of the way."""
     return jax.tree.map(lambda behind, ahead: behind + rate * (ahead - behind), target, online)
+
+
+class Averaging(eqx.Module):
+    """What is deployed: a mean of the networks of about the last part of the training (Polyak and Juditsky 1992).
+
+    A network under training is thrown off its way again and again, the mean is not, whenever one stops.
+    """
+
+    part: float | Array = 0.2  # of the iterations so far; 0: the last network alone
+
+    def follow(self, mean: P, latest: P, iterations: Array) -> P:
+        """Return the mean after one more iteration, which ended with `latest`; `iterations` is int32[], those before it."""
+        return follow(mean, latest, rate=1.0 / (1.0 + self.part * iterations.astype(jnp.result_type(float))))

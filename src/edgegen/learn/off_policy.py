@@ -16,6 +16,7 @@ from edgegen.core.tree import value
 from edgegen.learn import buffers, rollout
 from edgegen.learn.algorithm import AbstractAlgorithm
 from edgegen.learn.batch import Batch
+from edgegen.learn.descent import Averaging
 from edgegen.learn.learner import AbstractLearner, Actor, Metrics
 from edgegen.sim.environment import Environment, Observation
 
@@ -28,6 +29,8 @@ class Learning:
     recent: rollout.Rollout  # leaves [n - 1, E, ...]: steps whose returns are not complete yet
     memory: Any
     params: Any  # of the algorithm
+    mean: Any  # of what could be deployed after each iteration, the recent ones above all
+    iterations: Array  # int32[], so far
     key: Array
 
 
@@ -36,6 +39,7 @@ class OffPolicy(AbstractLearner):
 
     algorithm: AbstractAlgorithm
     memory: buffers.AbstractMemory
+    averaging: Averaging = Averaging()
     gamma: float | Array = 0.95  # per epoch
     environments: int = eqx.field(static=True, default=64)  # E
     steps: int = eqx.field(static=True, default=1)  # k, per environment and iteration
@@ -72,7 +76,15 @@ class OffPolicy(AbstractLearner):
         memory = self._store(self.memory.empty(jax.tree.map(lambda leaf: leaf[0], new)), new)
         size, actions = (leaf.shape[-1] for leaf in (place.observation.features, place.observation.allowed))
         params = self.algorithm.init_params(size, actions, key=drawing)
-        return Learning(place=place, recent=self._recent(seen), memory=memory, params=params, key=key)
+        return Learning(
+            place=place,
+            recent=self._recent(seen),
+            memory=memory,
+            params=params,
+            mean=self.algorithm.deployed(params),
+            iterations=jnp.zeros((), jnp.int32),
+            key=key,
+        )
 
     def iterate(self, environments: Environment, state: Learning) -> tuple[Learning, Metrics]:
         acting, learning, key = jax.random.split(state.key, 3)
@@ -95,10 +107,19 @@ class OffPolicy(AbstractLearner):
             learn, (memory, state.params), jax.random.split(learning, self.updates)
         )
         metrics = {name: entries.mean() for name, entries in metrics.items()} | {"reward": seen.step.reward.mean()}
-        return Learning(place=place, recent=self._recent(joined), memory=memory, params=params, key=key), metrics
+        state = Learning(
+            place=place,
+            recent=self._recent(joined),
+            memory=memory,
+            params=params,
+            mean=self.averaging.follow(state.mean, self.algorithm.deployed(params), state.iterations),
+            iterations=state.iterations + 1,
+            key=key,
+        )
+        return state, metrics
 
     def actor(self, state: Learning) -> Actor:
-        return Greedy(self.algorithm, self.algorithm.deployed(state.params))
+        return Greedy(self.algorithm, state.mean)
 
     @property
     def steps_before(self) -> int:

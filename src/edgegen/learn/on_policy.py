@@ -64,19 +64,10 @@ class Descent(eqx.Module):
         return descent.descend(descent.adam(self.weight_decay), network, gradient, moments, rate=rate)
 
 
-class Averaging(eqx.Module):
-    """What is deployed: a mean of the networks of about the last part of the training (Polyak and Juditsky 1992).
-
-    A network under training is thrown off its way again and again, the mean is not, whenever one stops.
-    """
-
-    part: float | Array = 0.2  # of the iterations so far; 0: the last network alone
-
-    def after(self, state: Training) -> Training:
-        """Finish an iteration."""
-        weight = 1.0 / (1.0 + self.part * state.iterations.astype(jnp.result_type(float)))
-        mean = descent.follow(state.mean, state.network, rate=weight)
-        return dataclasses.replace(state, mean=mean, iterations=state.iterations + 1)
+def finish(state: Training, averaging: descent.Averaging) -> Training:
+    """Finish an iteration."""
+    mean = averaging.follow(state.mean, state.network, state.iterations)
+    return dataclasses.replace(state, mean=mean, iterations=state.iterations + 1)
 
 
 def standard(advantage: Array) -> Array:

@@ -15,8 +15,9 @@ from edgegen.core.arrays import Array
 from edgegen.core.errors import InputError
 from edgegen.learn import on_policy
 from edgegen.learn.architectures import AbstractArchitecture, AbstractNetwork, Apart
+from edgegen.learn.descent import Averaging
 from edgegen.learn.learner import AbstractLearner, Actor, Metrics
-from edgegen.learn.on_policy import Averaging, Decisions, Descent, Horizon, Training
+from edgegen.learn.on_policy import Decisions, Descent, Horizon, Training
 from edgegen.sim.environment import Environment
 
 
@@ -56,7 +57,9 @@ class PPO(AbstractLearner):
 
         state = dataclasses.replace(state, place=place, key=key)
         state, more = jax.lax.scan(epoch, state, jax.random.split(shuffling, self.epochs))
-        return self.averaging.after(state), metrics | {name: entries.mean() for name, entries in more.items()}
+        return on_policy.finish(state, self.averaging), metrics | {
+            name: entries.mean() for name, entries in more.items()
+        }
 
     def shuffled(self, decisions: Decisions, key) -> Decisions:
         """Return minibatches, leaves [M, T E / M, ...], of decisions with leaves [T, E, ...]."""

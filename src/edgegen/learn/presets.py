@@ -8,16 +8,20 @@ from collections.abc import Callable
 
 from edgegen.core.errors import UnknownNameError
 from edgegen.learn import dqn
+from edgegen.learn.algorithm import AbstractAlgorithm
 from edgegen.learn.architectures import Alone, Together
-from edgegen.learn.buffers import Uniform
+from edgegen.learn.buffers import AbstractMemory, Prioritised, Uniform
 from edgegen.learn.d2sac import D2SAC
+from edgegen.learn.descent import Averaging
 from edgegen.learn.learner import AbstractLearner
 from edgegen.learn.networks import mish
 from edgegen.learn.off_policy import OffPolicy
-from edgegen.learn.on_policy import Averaging, Descent, Horizon, as_they_are
+from edgegen.learn.on_policy import Descent, Horizon, as_they_are
 from edgegen.learn.ppo import PPO
 from edgegen.learn.reinforce import Reinforce
 from edgegen.learn.sac import SAC
+
+SMALL = (64, 64)  # hidden units, where the source has 256: more steps per second
 
 
 def ppo() -> PPO:
@@ -77,11 +81,11 @@ def reinforce_published() -> Reinforce:
     )
 
 
-def small(algorithm: SAC | D2SAC) -> OffPolicy:
+def small(algorithm: AbstractAlgorithm, memory: AbstractMemory | None = None) -> OffPolicy:
     """Return a learner with small batches and many environments: a gradient step per 32 environment steps."""
     return OffPolicy(
         algorithm=algorithm,
-        memory=Uniform(100_000),
+        memory=memory or Uniform(dqn.CAPACITY),
         gamma=0.5,
         environments=64,
         steps=4,
@@ -95,7 +99,7 @@ def small(algorithm: SAC | D2SAC) -> OffPolicy:
 def published(algorithm: SAC | D2SAC) -> OffPolicy:
     """Return a learner with the sizes of the source."""
     sizes = {"environments": 64, "updates": 64, "batch": 512, "n": 3}
-    return OffPolicy(algorithm=algorithm, memory=Uniform(1_000_000), gamma=0.95, **sizes)
+    return OffPolicy(algorithm=algorithm, memory=Uniform(1_000_000), averaging=Averaging(0.0), gamma=0.95, **sizes)
 
 
 PRESETS: dict[str, Callable[[], AbstractLearner]] = {
@@ -103,13 +107,22 @@ PRESETS: dict[str, Callable[[], AbstractLearner]] = {
     "ppo-published": ppo_published,
     "reinforce": reinforce,
     "reinforce-published": reinforce_published,
-    "dqn": dqn.dqn,
-    "double": dqn.double_dqn,
-    "prioritised": dqn.prioritised,
-    "rainbow": dqn.rainbow,
-    "sac": lambda: small(SAC(actor_rate=1e-3, hidden=(64, 64))),
+    "dqn": lambda: small(dqn.DQN(hidden=SMALL)),
+    "dqn-published": dqn.dqn,
+    "double": lambda: small(dqn.DQN(chooser=dqn.double, hidden=SMALL)),
+    "double-published": dqn.double_dqn,
+    "prioritised": lambda: small(dqn.DQN(chooser=dqn.double, hidden=SMALL), Prioritised(dqn.CAPACITY)),
+    "prioritised-published": dqn.prioritised,
+    "rainbow": lambda: small(
+        dqn.DQN(
+            worth=dqn.Categorical(), last=dqn.Noisy(), chooser=dqn.double, body=dqn.duelling, epsilon=0.0, hidden=SMALL
+        ),
+        Prioritised(dqn.CAPACITY),
+    ),
+    "rainbow-published": dqn.rainbow,
+    "sac": lambda: small(SAC(alpha=0.2, actor_rate=1e-3, hidden=SMALL)),
     "sac-published": lambda: published(SAC()),
-    "d2sac": lambda: small(D2SAC(actor_rate=1e-3, hidden=(64, 64))),
+    "d2sac": lambda: small(D2SAC(alpha=0.1, actor_rate=1e-3, hidden=SMALL)),
     "d2sac-published": lambda: published(D2SAC()),
 }
 

@@ -14,8 +14,9 @@ import jax.numpy as jnp
 from edgegen.core.arrays import Array
 from edgegen.learn import on_policy
 from edgegen.learn.architectures import AbstractArchitecture, AbstractNetwork, Apart
+from edgegen.learn.descent import Averaging
 from edgegen.learn.learner import AbstractLearner, Actor, Metrics
-from edgegen.learn.on_policy import Averaging, Decisions, Descent, Horizon, Training
+from edgegen.learn.on_policy import Decisions, Descent, Horizon, Training
 from edgegen.sim.environment import Environment
 
 
@@ -42,7 +43,7 @@ class Reinforce(AbstractLearner):
         gradient, more = jax.grad(self.loss, has_aux=True)(state.network, decisions)
         network, moments = self.descent.step(state.network, gradient, state.moments, state.updates)
         changed = {"network": network, "moments": moments, "updates": state.updates + 1, "place": place, "key": key}
-        return self.averaging.after(dataclasses.replace(state, **changed)), metrics | more
+        return on_policy.finish(dataclasses.replace(state, **changed), self.averaging), metrics | more
 
     def loss(self, network: AbstractNetwork, decisions: Decisions) -> tuple[Array, Metrics]:
         """Return what is minimised, and metrics."""
