@@ -39,8 +39,8 @@ class OffPolicy(AbstractLearner):
 
     algorithm: AbstractAlgorithm
     memory: buffers.AbstractMemory
-    averaging: Averaging = Averaging()
     gamma: float | Array = 0.95  # per epoch
+    averaging: Averaging = Averaging()
     environments: int = eqx.field(static=True, default=64)  # E
     steps: int = eqx.field(static=True, default=1)  # k, per environment and iteration
     updates: int = eqx.field(static=True, default=1)  # u, per iteration
