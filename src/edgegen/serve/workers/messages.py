@@ -1,7 +1,7 @@
 """The words between the gateway and a worker process: one JSON object per line.
 
-Gateway to worker: `load`, `evict`, `start`, `retarget`, `cancel`, `bye`. Worker to gateway: `hello`, `alive`, `progress`, `finished`,
-`failed`, `loaded`. Imports nothing but the standard library, because a worker has to start quickly.
+Gateway to worker: `load`, `evict`, `start`, `retarget`, `release`, `cancel`, `bye`. Worker to gateway: `hello`, `alive`, `progress`, `finished`,
+`failed`, `released`, `loaded`. Imports nothing but the standard library, because a worker has to start quickly.
 """
 
 import dataclasses
@@ -40,6 +40,9 @@ class Job:
     seed: int
     previews: tuple[int, ...] = ()  # after which steps to send a picture of what is there so far
     pace: Pace = Pace()
+    due_s: float | None = None  # from now; those with the least time to spare come first where several wait
+    keep_every: int = 0  # steps between the checkpoints that come with progress; 0: none
+    checkpoint_b64: str | None = None  # go on from here: what a worker with the same model gave
 
 
 _JOB_FIELDS = tuple(field.name for field in dataclasses.fields(Job))
@@ -53,6 +56,7 @@ class Progress:
     step: int
     steps: int  # in all, as things stand: a picture may be told to finish with another number
     preview_b64: str | None = None  # PNG
+    checkpoint_b64: str | None = None  # all that another worker needs to go on after this step
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,6 +24,14 @@ class WorkerGoneError(WorkerError):
     """The worker went away; what it was working on is lost."""
 
 
+class ReleasedError(WorkerError):
+    """The worker gave a picture back because it was asked to (`release`), to be continued elsewhere."""
+
+    def __init__(self, step: int, checkpoint_b64: str | None):
+        super().__init__(f"the picture was given back after step {step}")
+        self.step, self.checkpoint_b64 = step, checkpoint_b64  # None: there is nothing to go on from
+
+
 class AbstractWorker(abc.ABC):
     """A maker of pictures for one node.
 
@@ -52,7 +60,8 @@ class AbstractWorker(abc.ABC):
     async def run(self, job: Job, on_progress: OnProgress) -> Report:
         """Make a picture, calling `on_progress` after steps; after the last one and those with a preview in any case.
 
-        **Raises** `JobError` when this picture cannot be made and `WorkerGoneError` when the worker goes away.
+        **Raises** `JobError` when this picture cannot be made, `WorkerGoneError` when the worker goes away, and
+        `ReleasedError` when it gave the picture back.
         """
 
     def retarget(self, job_id: str, steps: int) -> None:
@@ -62,6 +71,13 @@ class AbstractWorker(abc.ABC):
         cannot change it, as here.
         """
         del job_id, steps
+
+    def release(self, job_id: str) -> None:
+        """Give a picture back at its next step, with what another worker needs to go on: `run` raises `ReleasedError`.
+
+        It is finished instead when its last step has begun, and in a worker that cannot give back, as here.
+        """
+        del job_id
 
     @abc.abstractmethod
     async def close(self) -> None:
