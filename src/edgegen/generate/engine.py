@@ -100,7 +100,8 @@ class _Row:
 class Engine:
     """Denoises up to `max_batch` requests together; the rest wait, and those with the least time to spare go first.
 
-    clock: seconds; deadlines are moments on it. meter: joules; see `generate.spending`.
+    clock: seconds; deadlines are moments on it. meter: joules; see `generate.spending`. nothing: the condition of the empty prompt,
+    float32[...], where it is known already.
     """
 
     def __init__(
@@ -110,6 +111,7 @@ class Engine:
         *,
         clock: Callable[[], float] = time.monotonic,
         meter: Meter = unmetered,
+        nothing: np.ndarray | None = None,
     ) -> None:
         if max_batch < 1:
             raise EngineError(f"max_batch must be >= 1, got {max_batch}")
@@ -118,8 +120,8 @@ class Engine:
         self._rows: dict[str, _Row] = {}
         self._running: list[_Row] = []
         self._arrived = 0
-        self._nothing = backend.encode([""])[0]
-        self._clock = clock
+        self._nothing = backend.encode([""])[0] if nothing is None else nothing
+        self._clock, self._meter = clock, meter
         self._pass_s = 0.0  # predicted; nothing is known before the first pass
         self._purse = Purse(clock, meter)
 
@@ -136,6 +138,10 @@ class Engine:
     def pass_s(self) -> float:
         """Seconds that the next pass is predicted to take; 0 before the first one."""
         return self._pass_s
+
+    def another(self, max_batch: int) -> Engine:
+        """Return an empty engine on the same model that shares no passes with this one."""
+        return Engine(self._backend, max_batch, clock=self._clock, meter=self._meter, nothing=self._nothing)
 
     def submit(self, request: EngineRequest, *, due_s: float | None = None) -> None:
         """Take a request; it joins at the next step that has room. `due_s` is a moment on the engine's clock."""
