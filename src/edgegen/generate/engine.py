@@ -97,6 +97,30 @@ class _Row:
         return 2 if self.request.guidance > NO_GUIDANCE else 1
 
 
+@dataclass(frozen=True, eq=False)
+class _Batch:
+    """Rows that share a pass, and what stays the same as long as they are the same.
+
+    text: conditions of the rows, and of nothing for each guided one, float32[B + G, ...]. guided: their places, int[G].
+    strength: their guidance, float32[G, 1, 1, 1]. parts: share of each row in the cost of a pass, summing to 1.
+    """
+
+    rows: list[_Row]
+    text: np.ndarray
+    guided: np.ndarray
+    strength: np.ndarray
+    parts: list[float]
+
+    @staticmethod
+    def of(rows: list[_Row], nothing: np.ndarray) -> _Batch:
+        """Put rows together."""
+        guided = [at for at, row in enumerate(rows) if row.request.guidance > NO_GUIDANCE]
+        strength = np.array([rows[at].request.guidance for at in guided], np.float32).reshape(-1, 1, 1, 1)
+        text = np.array([row.text for row in rows] + [nothing] * len(guided))
+        total = len(rows) + len(guided)
+        return _Batch(rows, text, np.array(guided, int), strength, [row.rows / total for row in rows])
+
+
 class Engine:
     """Denoises up to `max_batch` requests together; the rest wait, and those with the least time to spare go first.
 
@@ -119,6 +143,10 @@ class Engine:
         self._max_batch = max_batch
         self._rows: dict[str, _Row] = {}
         self._running: list[_Row] = []
+        self._batch: _Batch | None = None
+        self._latents = np.empty(
+            (0, *backend.latent_shape), np.float32
+        )  # of the last pass, while its rows are the same
         self._arrived = 0
         self._nothing = backend.encode([""])[0] if nothing is None else nothing
         self._clock, self._meter = clock, meter
@@ -224,16 +252,22 @@ class Engine:
         purse = self._purse
         purse.begin()
         rows = choose(self._rows.values(), self._running, self._max_batch, self._clock(), self._pass_s)
-        latents = np.array([row.latent for row in rows])
-        guess = self._guess(rows, latents)
+        batch = self._batch
+        if batch is None or batch.rows != rows:
+            batch = self._batch = _Batch.of(rows, self._nothing)
+            self._latents = np.array([row.latent for row in rows])
+        latents = self._latents
+        guess = self._guess(batch, latents)
         latents, clean, states = advance(latents, guess, [row.state for row in rows])
         done = []
         for row, latent, guessed, state in zip(rows, latents, clean, states, strict=True):
             row.latent, row.clean, row.state = latent, guessed, state
             if state.done == state.steps:
                 done.append(row)
+        self._latents = latents
         passed = purse.lap()
-        self._share(rows, passed)
+        for row, part in zip(rows, batch.parts, strict=True):
+            row.spent = Spent(row.spent[0] + passed[0] * part, row.spent[1] + passed[1] * part)
         pictures = self._finish(done) if done else {}
         self._running = [row for row in rows if row.request.id not in pictures] if done else rows
         self._pass_s += (passed.seconds - self._pass_s) * (RECENT if self._pass_s else 1.0)
@@ -263,26 +297,20 @@ class Engine:
             raise EngineError(f"no request {name!r} is running")
         return row
 
-    def _guess(self, rows: list[_Row], latents: np.ndarray) -> np.ndarray:
+    def _guess(self, batch: _Batch, latents: np.ndarray) -> np.ndarray:
         """Ask the network about every row; guided rows ask a second time, without their prompt, in the same pass."""
-        guided = [at for at, row in enumerate(rows) if row.request.guidance > NO_GUIDANCE]
-        text = np.array([row.text for row in rows] + [self._nothing] * len(guided))
-        times = np.array([row.state.timestep for row in rows])
-        if not guided:
-            return self._backend.denoise(latents, times, text)
+        times, guided = np.array([row.state.timestep for row in batch.rows]), batch.guided
+        if not len(guided):
+            return self._backend.denoise(latents, times, batch.text)
         both = self._backend.denoise(
-            np.concatenate([latents, latents[guided]]), np.concatenate([times, times[guided]]), text
+            np.concatenate([latents, latents[guided]]), np.concatenate([times, times[guided]]), batch.text
         )
-        guess, free = both[: len(rows)].copy(), both[len(rows) :]
-        strength = np.array([rows[at].request.guidance for at in guided], np.float32).reshape(-1, 1, 1, 1)
-        guess[guided] = free + strength * (guess[guided] - free)
+        guess, free = both[: len(latents)], both[len(latents) :]
+        if len(free) == len(guess):
+            return free + batch.strength * (guess - free)
+        guess = guess.copy()
+        guess[guided] = free + batch.strength * (guess[guided] - free)
         return guess
-
-    def _share(self, rows: list[_Row], passed: Spent) -> None:
-        """Divide a pass among its rows."""
-        total = sum(row.rows for row in rows)
-        for row in rows:
-            row.spent = row.spent.plus(passed.share(row.rows / total))
 
     def _finish(self, done: list[_Row]) -> dict[str, np.ndarray]:
         """Decode finished rows and let them go; return their pictures by id."""

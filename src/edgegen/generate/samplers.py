@@ -189,10 +189,10 @@ def advance(
     weights = np.array([state.weights for state in states]).T.reshape(5, len(states), 1, 1, 1)
     clean = weights[0] * latents + weights[1] * guess
     following = weights[2] * latents + weights[3] * guess
-    for row, state in enumerate(states):
-        if state.previous is not None:
-            following[row] += weights[4, row] * state.previous
-    after = [state.after_step(clean[row] if state.remembers else None) for row, state in enumerate(states)]
+    if any(state.previous is not None for state in states):
+        nothing = np.zeros_like(latents[0])  # the weight of what a row does not have is 0
+        following += weights[4] * np.array([nothing if state.previous is None else state.previous for state in states])
+    after = [state.after_step(mine if state.remembers else None) for state, mine in zip(states, clean, strict=True)]
     return following, clean, after
 
 

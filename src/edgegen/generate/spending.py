@@ -8,7 +8,7 @@ construction; time in which the engine does nothing stands apart and is nobody's
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from edgegen.generate.meters import EnergyCounter
@@ -69,35 +69,31 @@ class Purse:
 
     def __init__(self, clock: Callable[[], float], meter: Meter) -> None:
         self._clock, self._meter = clock, meter
-        self._mark = self._last = Spent(clock(), meter())
-        self._account = Account(Spent(), Spent(), Spent())
+        self._mark = (clock(), meter())
+        self._busy = self._idle = self._given_up = Spent()
 
     @property
     def account(self) -> Account:
         """The account up to now."""
-        return replace(self._account, idle=self._account.idle.plus(self._since(self._mark)))
+        return Account(self._busy, self._idle.plus(self._since_mark()), self._given_up)
 
     def begin(self) -> None:
-        """Begin to be busy: what was since the last end was idle."""
-        now = Spent(self._clock(), self._meter())
-        self._account = replace(self._account, idle=self._account.idle.plus(_difference(now, self._mark)))
-        self._mark = self._last = now
+        """Begin to be busy: what was since the last `lap` was idle."""
+        self._idle = self._idle.plus(self._since_mark(move=True))
 
     def lap(self) -> Spent:
         """Return what was spent since the last `begin` or `lap`."""
-        now = Spent(self._clock(), self._meter())
-        part = _difference(now, self._last)
-        self._account = replace(self._account, busy=self._account.busy.plus(part))
-        self._mark = self._last = now
+        part = self._since_mark(move=True)
+        self._busy = self._busy.plus(part)
         return part
 
     def give_up(self, spent: Spent) -> None:
         """Book what went into a request that is not finished here."""
-        self._account = replace(self._account, given_up=self._account.given_up.plus(spent))
+        self._given_up = self._given_up.plus(spent)
 
-    def _since(self, mark: Spent) -> Spent:
-        return _difference(Spent(self._clock(), self._meter()), mark)
-
-
-def _difference(now: Spent, before: Spent) -> Spent:
-    return Spent(now.seconds - before.seconds, now.joules - before.joules)
+    def _since_mark(self, *, move: bool = False) -> Spent:
+        seconds, joules = now = (self._clock(), self._meter())
+        part = Spent(seconds - self._mark[0], joules - self._mark[1])
+        if move:
+            self._mark = now
+        return part
