@@ -2,9 +2,9 @@
 
 Everything is measured in processor time of one thread, variants take turns within a round, and a figure is the median of the rounds'
 ratios. The ideal static batch is written down once more without the engine: eight pictures with the same number of steps, one
-array from start to end. When no request follows, a mixed batch shrinks until its longest request is left alone; "bare passes"
-are the network's calls of just these sizes and nothing else: what no engine can exceed. The gain that batching can bring is a matter of the model and the machine: eight times the pass of one
-picture over the pass of eight.
+array from start to end. When no request follows, a mixed batch shrinks until its longest requests are left alone; "bare
+passes" are the network's calls of just these sizes and nothing else: what no engine can exceed. The gain that batching can
+bring is a matter of the model and the machine: eight times the pass of one picture over the pass of eight.
 """
 
 import functools
