@@ -71,6 +71,11 @@ class OnnxBackend:
         return np.rint((np.clip(planes, -1, 1) + 1) * 127.5).astype(np.uint8).transpose(0, 2, 3, 1)
 
 
+def has_parts(folder: Path) -> bool:
+    """Tell whether a folder holds a model in ONNX."""
+    return (folder / "unet.onnx").is_file()
+
+
 def part_file(folder: Path, part: str) -> Path:
     """Find a part of a model: in its folder, or beside it if all sizes share the part."""
     name = f"{part}.json" if part == "vocabulary" else f"{part}.onnx"

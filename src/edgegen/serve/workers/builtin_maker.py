@@ -1,4 +1,4 @@
-"""Makes pictures with the built-in models, or with models of your own in the same format, through ONNX Runtime."""
+"""Makes pictures with the built-in models, or with models of your own: in the same format, or pipelines of diffusers."""
 
 import dataclasses
 from collections.abc import Callable, Hashable, Mapping
@@ -8,9 +8,9 @@ import numpy as np
 from PIL import Image
 
 from edgegen.generate import builtin
-from edgegen.generate.backends.onnx import OnnxBackend
 from edgegen.generate.checkpoint import Checkpoint, CheckpointError
 from edgegen.generate.engine import Backend, Engine, EngineRequest
+from edgegen.generate.opening import open_folder
 from edgegen.generate.samplers import MAX_STEPS
 from edgegen.serve.workers.makers import AbstractMaker, to_png
 from edgegen.serve.workers.messages import Job, unpack
@@ -50,7 +50,7 @@ class BuiltinMaker(AbstractMaker):
     """
 
     def __init__(
-        self, folders: Mapping[str, str], *, open_backend: Callable[[Path], Backend] = OnnxBackend, slots: int = 1
+        self, folders: Mapping[str, str], *, open_backend: Callable[[Path], Backend] = open_folder, slots: int = 1
     ):
         self._folders, self._open, self._slots = folders, open_backend, slots
         self._models: dict[str, _Model] = {}
