@@ -141,6 +141,8 @@ EXTRAS = {
     "tables": ("experiments", "tables.py"),
 }
 
+ALSO = (("train", ("generate", "backends", "diffusers.py")),)
+
 
 def declared(requirements: list[str]) -> set[str]:
     return {re.split(r"[\[<>=!~; ]", requirement)[0].lower().replace("_", "-") for requirement in requirements}
@@ -162,7 +164,7 @@ def test_every_import_is_declared_where_it_is_used():
     undeclared = {}
     for path in MODULES:
         parts = path.relative_to(PACKAGE).parts
-        extras = [optional[extra] for extra, place in EXTRAS.items() if parts[: len(place)] == place]
+        extras = [optional[extra] for extra, place in (*EXTRAS.items(), *ALSO) if parts[: len(place)] == place]
         allowed = set().union(*map(declared, [default, *extras]))
         if missing := third_party_imports(path) - allowed - BROUGHT_ALONG.keys():
             undeclared[relative(path)] = sorted(missing)

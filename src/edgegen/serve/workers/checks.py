@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 
 from edgegen.core.errors import WorkerError
 from edgegen.serve.workers.messages import Job, Pace, Progress
-from edgegen.serve.workers.protocol import AbstractWorker
+from edgegen.serve.workers.protocol import AbstractWorker, ReleasedError
 
 MakeWorker = Callable[[], AbstractWorker]
 _SLOW = Pace(step_s=0.02)
@@ -19,7 +19,7 @@ PNG_START = b"\x89PNG\r\n\x1a\n"
 
 def job(identifier: str = "one", *, model: str = "shapes-s", steps: int = 4, seed: int = 7, **fields) -> Job:
     """Return a small job."""
-    return Job(id=identifier, model=model, prompt="a red circle", steps=steps, seed=seed, **fields)
+    return Job(id=identifier, model=model, steps=steps, seed=seed, **{"prompt": "a red circle", **fields})
 
 
 @asynccontextmanager
@@ -105,6 +105,66 @@ async def obeys_or_ignores_a_change_of_steps(make: MakeWorker) -> None:
     assert (seen[-1].step, seen[-1].steps) == (4, 4), f"an order after the job concerns no other, got {seen[-1]}"
 
 
+async def gives_back_or_finishes(make: MakeWorker) -> None:
+    """A job that is to be given back ends at its next step, as `ReleasedError`, or is finished; others are no concern."""
+    seen: list[Progress] = []
+    last: list[int] = []
+    async with opened(make) as worker:
+
+        def notice(progress: Progress) -> None:
+            seen.append(progress)
+            if progress.step == 2:
+                worker.release("one")
+
+        worker.release("one")  # it is not here yet, so this is about nothing
+        try:
+            await worker.run(job(steps=12, pace=_SLOW), notice)
+        except ReleasedError as given:
+            last.append(given.step)
+        steps = last[0] if last else 12
+        assert steps in (2, 3, 4, 12), f"given back soon after step 2, or finished; got step {steps}"
+        assert seen[-1].step <= steps, f"told up to step {seen[-1].step}, given back after {steps}"
+        worker.release("one")
+        report = await worker.run(job("next", steps=2), _ignore)
+        assert report.id == "next", "the worker goes on with the next one"
+
+
+async def goes_on_from_a_checkpoint_or_starts_anew(make: MakeWorker) -> None:
+    """What was given back is finished by another worker, from where it was or from the start; steps count the whole."""
+    kept: list[Progress] = []
+    given: list[str | None] = []
+    async with opened(make) as worker:
+
+        def notice(progress: Progress) -> None:
+            kept.append(progress)
+            if progress.step == 5:
+                worker.release("one")
+
+        try:
+            await worker.run(job(steps=12, keep_every=2, pace=_SLOW), notice)
+        except ReleasedError as error:
+            given.append(error.checkpoint_b64)
+    told = {progress.step: progress.checkpoint_b64 for progress in kept if progress.checkpoint_b64}
+    assert all(step % 2 == 0 for step in told), f"checkpoints come after every second step, got them at {sorted(told)}"
+    for checkpoint in (*given, *told.values(), "bm8gY2hlY2twb2ludA==", "no text of bytes"):
+        seen: list[Progress] = []
+        async with opened(make) as worker:
+            report = await worker.run(job(steps=12, checkpoint_b64=checkpoint, pace=_SLOW), seen.append)
+        assert base64.b64decode(report.png_b64).startswith(PNG_START), "the picture is a PNG"
+        steps = [progress.step for progress in seen]
+        assert steps == sorted(set(steps)), f"steps come in order, got {steps}"
+        assert (seen[-1].step, seen[-1].steps) == (12, 12), f"it ends as the whole picture, got {seen[-1]}"
+
+
+async def may_be_told_when_things_are_due(make: MakeWorker) -> None:
+    """Jobs with and without a deadline, late ones too, all end."""
+    async with opened(make) as worker:
+        dues = (None, 0.001, 5.0, -1.0, None)
+        jobs = [job(f"{at}", steps=3, due_s=due_s, pace=Pace(step_s=0.002)) for at, due_s in enumerate(dues)]
+        reports = await asyncio.gather(*(worker.run(one, _ignore) for one in jobs))
+    assert sorted(report.id for report in reports) == [f"{at}" for at in range(len(dues))], "every job ends as itself"
+
+
 async def loads_and_evicts(make: MakeWorker) -> None:
     """Loading says how long it took; evicting what is not there is fine."""
     async with opened(make) as worker:
@@ -134,6 +194,9 @@ CHECKS: tuple[Callable[[MakeWorker], Awaitable[None]], ...] = (
     makes_many_pictures,
     stops_when_cancelled,
     obeys_or_ignores_a_change_of_steps,
+    gives_back_or_finishes,
+    goes_on_from_a_checkpoint_or_starts_anew,
+    may_be_told_when_things_are_due,
     loads_and_evicts,
     refuses_when_closed,
 )

@@ -25,7 +25,7 @@ from edgegen.serve.workers.messages import (
     encode_retarget,
     load_id,
 )
-from edgegen.serve.workers.protocol import AbstractWorker, JobError, OnProgress, WorkerGoneError
+from edgegen.serve.workers.protocol import AbstractWorker, JobError, OnProgress, ReleasedError, WorkerGoneError
 
 log = structlog.get_logger(__name__)
 
@@ -118,6 +118,10 @@ class ProcessWorker(AbstractWorker):
     def retarget(self, job_id: str, steps: int) -> None:
         if job_id in self._jobs and self.alive:
             self._send(encode_retarget(job_id, steps))
+
+    def release(self, job_id: str) -> None:
+        if job_id in self._jobs and self.alive:
+            self._send(encode("release", id=job_id))
 
     async def close(self) -> None:
         if self._keeper is not None:
@@ -214,6 +218,8 @@ class ProcessWorker(AbstractWorker):
             job[1](_shaped(Progress, message))
         elif kind == "finished":
             _resolve(job[0], _shaped(Report, message))
+        elif kind == "released":
+            _refuse(job[0], ReleasedError(int(message.get("step", 0)), message.get("checkpoint_b64")))
         elif kind == "failed":
             _refuse(job[0], JobError(str(message.get("reason")), retry=bool(message.get("retry"))))
 
