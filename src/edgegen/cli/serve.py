@@ -39,6 +39,7 @@ def serve(
     from edgegen.config import default_config, load_config
     from edgegen.observe.logs import set_up
     from edgegen.serve.run import Live, run_gateway
+    from edgegen.serve.storage.place import Storage
 
     set_up(log_level, form=log_format)
     chosen = load_config(config) if config else default_config()
@@ -59,6 +60,7 @@ def serve(
         host=host,
         port=port,
         insecure=insecure,
+        storage=Storage.of(chosen.storage),
         on_ready=ready,
     )
 
@@ -69,6 +71,7 @@ def _facts(live) -> dict:
         "url": live.url,
         "policy": live.runtime.policy,
         "keys": bool(live.gateway.keys),
+        "jobs": live.gateway.storage.database.name if live.gateway.storage else None,
         "nodes": [{key: node[key] for key in ("name", "tier", "models", "emulated")} for node in nodes],
     }
 
@@ -76,6 +79,7 @@ def _facts(live) -> dict:
 def _tell(facts: dict) -> None:
     say(f"edgegen serves on {facts['url']} (page, API under /v1, /metrics); Ctrl-C ends it", style="bold")
     say(f"policy {facts['policy']}; API key {'needed' if facts['keys'] else 'not needed'}")
+    say(f"jobs are kept in {facts['jobs']}" if facts["jobs"] else "no jobs are taken: [storage] url is empty")
     for node in facts["nodes"]:
         emulated = f"; emulated: {', '.join(node['emulated'])}" if node["emulated"] else ""
         say(f"  {node['tier']:<6} {node['name']}: {', '.join(node['models'])}{emulated}")

@@ -18,7 +18,10 @@ from edgegen.registry import load_policy
 from edgegen.serve.assembly import Gateway
 from edgegen.serve.auth import Keys
 from edgegen.serve.intake import Intake
+from edgegen.serve.jobs.keeper import Jobs
+from edgegen.serve.jobs.telling import Targets
 from edgegen.serve.runtime import Runtime
+from edgegen.serve.storage.place import Storage
 from edgegen.serve.teller import Teller
 from edgegen.serve.workers.client import ProcessWorker
 from edgegen.serve.workers.instant import InstantWorker
@@ -38,10 +41,12 @@ def compose(
     journal: str | Path | None = None,
     maker: Maker = "builtin",
     keys: Keys | None = None,
+    storage: Storage | None = None,
 ) -> Gateway:
     """Return a gateway that nobody has opened yet. `policy` and `keys` replace those of the configuration.
 
-    **Raises** `UnknownNameError` for a policy that is not registered, `ConfigError` for keys that are too short.
+    Without a `storage` it takes no jobs. **Raises** `UnknownNameError` for a policy that is not registered, `ConfigError`
+    for keys that are too short.
     """
     name, settings = policy or config.policy.name, config.gateway
     header = Header.of(fleet, name, max_waiting=settings.max_waiting, ahead=settings.ahead)
@@ -69,7 +74,10 @@ def compose(
         keep=settings.keep_images,
         tick_s=settings.tick,
     )
-    return Gateway(runtime, Intake(config), keys_of(config) if keys is None else keys)
+    intake, jobs = Intake(config), None
+    if storage is not None:
+        jobs = Jobs(runtime, intake, storage, config.jobs, Targets.of(config.jobs.webhooks))
+    return Gateway(runtime, intake, keys_of(config) if keys is None else keys, storage, jobs)
 
 
 def _worker(node: str, maker: Maker, folders: Mapping[str, str]) -> AbstractWorker:

@@ -24,6 +24,7 @@ from edgegen.serve.auth import check_binding
 from edgegen.serve.compose import Maker, compose, keys_of
 from edgegen.serve.gateway import build_app
 from edgegen.serve.runtime import Runtime
+from edgegen.serve.storage.place import Storage
 
 log = structlog.get_logger(__name__)
 
@@ -55,11 +56,10 @@ async def serving(
     """
     if not structlog.is_configured():  # as a library: say only what somebody should look at, and on the error stream
         set_up("warning")
-    sock, runtime = _bind(host, port), None
+    sock, gateway = _bind(host, port), None
     try:
         gateway = make()
-        runtime = gateway.runtime
-        await runtime.open()
+        await gateway.open()
         settings = uvicorn.Config(
             build_app(gateway),
             http="httptools",
@@ -79,12 +79,12 @@ async def serving(
         try:
             yield Live(_url(sock), gateway)
         finally:
-            await runtime.drain(grace_s)
+            await gateway.drain(grace_s)
             server.should_exit = True
             await task
     finally:
-        if runtime is not None:
-            await runtime.close()
+        if gateway is not None:
+            await gateway.close()
         sock.close()
 
 
@@ -114,6 +114,7 @@ def run_gateway(
     host: str | None = None,
     port: int | None = None,
     insecure: bool = False,
+    storage: Storage | None = None,
     on_ready: Callable[[Live], None] = lambda live: None,
 ) -> None:
     """Serve until Ctrl-C; what is None is as the configuration says. `on_ready` is called once it serves.
@@ -124,7 +125,8 @@ def run_gateway(
     check_binding(host, keys, insecure=insecure)
 
     async def main() -> None:
-        make = functools.partial(compose, config, fleet, policy=policy, journal=journal, maker=maker, keys=keys)
+        made = {"policy": policy, "journal": journal, "maker": maker, "keys": keys, "storage": storage}
+        make = functools.partial(compose, config, fleet, **made)
         at = config.gateway.port if port is None else port
         async with serving(make, host=host, port=at, grace_s=GRACE_S) as live:
             on_ready(live)

@@ -33,7 +33,7 @@ from edgegen.observe.metrics import Metrics
 from edgegen.serve.bus import Bus
 from edgegen.serve.chores import Chores
 from edgegen.serve.chronicle import Chronicle
-from edgegen.serve.journey import Roads, Ticket
+from edgegen.serve.journey import AbstractKeeper, Roads, Ticket
 from edgegen.serve.store import MAX_RECORDS, Record, Status, Store
 from edgegen.serve.teller import Teller
 from edgegen.serve.workers.messages import Progress
@@ -115,7 +115,15 @@ class Runtime:
 
     # what the outside asks for
 
-    def submit(self, request: Request, *, group: str, side: int, partial_images: int = 0) -> Ticket:
+    def submit(
+        self,
+        request: Request,
+        *,
+        group: str,
+        side: int,
+        partial_images: int = 0,
+        keeper: AbstractKeeper | None = None,
+    ) -> Ticket:
         """Hand a request to the dispatcher and return the ticket to wait with.
 
         **Raises** `InputError` when it names what does not exist; every other refusal is the ticket's result.
@@ -123,7 +131,7 @@ class Runtime:
         if not self.accepting:
             raise WorkerError("the gateway is closing; ask another one")
         record = Record(request, group, self.policy, side)
-        ticket = Ticket(record, asyncio.get_running_loop().create_future(), partial_images)
+        ticket = Ticket(record, asyncio.get_running_loop().create_future(), partial_images, keeper=keeper)
         self._tickets[request.id] = ticket
         try:
             self.feed(Arrived(request))
@@ -195,6 +203,8 @@ class Runtime:
         record, node = ticket.record, self.roads.nodes[start.node]
         record.start, record.tier, record.status = start, node.tier, "running"
         record.emulated = node.emulated if node.name != record.request.origin else _local(node.emulated)
+        if ticket.keeper is not None:
+            ticket.keeper.started(record, start)
         ticket.travelling = self._spawn(self._travel(ticket, start), f"journey of {start.id}")
         now_s = self.now_s()
         # The loop sends the order first, then it comes to this, and so to the journal.
@@ -253,6 +263,8 @@ class Runtime:
             ticket.previews.put_nowait(progress.preview_b64)
         if ticket.record.start is not None and progress.steps != ticket.record.start.steps:
             self._retargeted(ticket, ticket.record.start.steps, progress)
+        if ticket.keeper is not None:
+            ticket.keeper.progressed(ticket.record, progress)
         self.feed(Progressed(progress.id, progress.step, progress.steps))
         if self.bus.listeners:
             shown: dict[str, Any] = {**ticket.record.item(), "step": progress.step, "steps": progress.steps}
