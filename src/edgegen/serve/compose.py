@@ -2,9 +2,7 @@
 
 import os
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
 
 import structlog
 
@@ -20,12 +18,7 @@ from edgegen.serve.auth import Keys
 from edgegen.serve.intake import Intake
 from edgegen.serve.runtime import Runtime
 from edgegen.serve.teller import Teller
-from edgegen.serve.workers.client import ProcessWorker
-from edgegen.serve.workers.instant import InstantWorker
-from edgegen.serve.workers.protocol import AbstractWorker
-
-# `builtin` and `instant` are processes that make real pictures and a ready one; `inside` answers in this process.
-Maker = Literal["builtin", "instant", "inside"]
+from edgegen.serve.workers.kinds import Maker, Site, make_worker
 
 log = structlog.get_logger(__name__)
 
@@ -60,7 +53,9 @@ def compose(
         journal=teller,
     )
     folders = {model.name: model.folder for model in config.models if model.folder}
-    workers = {node.name: _worker(node.name, maker, folders) for node in fleet.nodes}
+    site = Site(maker, folders)
+    sections = {node.name: node.worker for node in config.nodes}
+    workers = {node.name: make_worker(node.name, sections[node.name], site) for node in fleet.nodes}
     runtime = Runtime(
         dispatcher,
         workers,
@@ -70,12 +65,6 @@ def compose(
         tick_s=settings.tick,
     )
     return Gateway(runtime, Intake(config), keys_of(config) if keys is None else keys)
-
-
-def _worker(node: str, maker: Maker, folders: Mapping[str, str]) -> AbstractWorker:
-    if maker == "inside":
-        return InstantWorker(node)
-    return ProcessWorker(node, maker=maker, folders=folders)
 
 
 def keys_of(config: Config) -> Keys:

@@ -299,7 +299,8 @@ class Runtime:
         await self.roads.workers[name].open(
             on_lost=lambda reason: self._lost(name, reason), on_joined=lambda: self.feed(NodeJoined(name))
         )
-        self.feed(NodeJoined(name))
+        if self.roads.workers[name].alive:  # else it joins later
+            self.feed(NodeJoined(name))
 
     def _lost(self, name: str, reason: str) -> None:
         self.metrics.lost.labels(name).inc()
