@@ -125,6 +125,7 @@ class GatewaySection(_Section):
     keep_images: Annotated[int, Field(ge=1)] = 500
     tick: Duration = 0.1
     api_keys: list[str] = []
+    workers: str = "edgegen-runs/workers.json"
     payload: PayloadSection = PayloadSection()
 
 

@@ -18,6 +18,7 @@ from edgegen.serve.auth import Keys
 from edgegen.serve.intake import Intake
 from edgegen.serve.runtime import Runtime
 from edgegen.serve.teller import Teller
+from edgegen.serve.workers.admission import Admissions
 from edgegen.serve.workers.kinds import Maker, Site, make_worker
 
 log = structlog.get_logger(__name__)
@@ -64,7 +65,8 @@ def compose(
         keep=settings.keep_images,
         tick_s=settings.tick,
     )
-    return Gateway(runtime, Intake(config), keys_of(config) if keys is None else keys)
+    admissions = Admissions(settings.workers or None)
+    return Gateway(runtime, Intake(config), keys_of(config) if keys is None else keys, admissions)
 
 
 def keys_of(config: Config) -> Keys:

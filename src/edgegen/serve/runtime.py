@@ -345,7 +345,8 @@ class Runtime:
 
     def nodes(self) -> dict[str, Any]:
         """Return what `/v1/nodes` shows."""
-        return {"data": self.dispatcher.snapshot(self.now_s())}
+        nodes = self.dispatcher.snapshot(self.now_s())
+        return {"data": [{**node, "worker": self.roads.workers[node["name"]].told()} for node in nodes]}
 
     def _decided(self, now_s: float, decided: dict[str, Any], digest: str) -> None:
         ticket = self._tickets.get(decided["id"])  # it may have ended since

@@ -2,10 +2,7 @@
 
 import asyncio
 import contextlib
-import os
-import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -17,6 +14,7 @@ from edgegen.serve.workers.errands import Errands, resolve
 from edgegen.serve.workers.line import ENDED, Line
 from edgegen.serve.workers.messages import PROTOCOL, Job, Report, encode
 from edgegen.serve.workers.protocol import AbstractWorker, OnProgress, WorkerGoneError
+from edgegen.serve.workers.spawn import WorkerProcess, process_arguments
 
 log = structlog.get_logger(__name__)
 
@@ -27,47 +25,13 @@ STEADY_S = 60.0  # a worker that lived this long starts again with the first bac
 GRACE_S = 1.0  # between `bye` and the end by force
 
 
-class _Process:
-    """One running process and its socket."""
-
-    def __init__(self, popen: subprocess.Popen, sock: socket.socket):
-        self.popen, self.sock = popen, sock
-        self.began_s = time.monotonic()
-
-    @classmethod
-    def spawn(cls, arguments: list[str]) -> "_Process":
-        """Start a worker with one end of a socket pair; the other end is ours, and its closing is the other's end."""
-        ours, theirs = socket.socketpair()
-        try:
-            command = [sys.executable, "-m", "edgegen.serve.workers.process", "--fd", str(theirs.fileno())]
-            popen = subprocess.Popen(
-                command + arguments,
-                pass_fds=(theirs.fileno(),),
-                stdin=subprocess.DEVNULL,
-                env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-            )
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
-        return cls(popen, ours)
-
-    def end(self) -> None:
-        """End the process by force and take its exit status, so that no zombie stays."""
-        self.popen.kill()
-        self.popen.wait()
-
-
 class ProcessWorker(AbstractWorker):
     """A worker process for one node, kept alive."""
 
     def __init__(self, node: str, *, maker: str = "builtin", slots: int = 1, folders: Mapping[str, str] | None = None):
         self.node = node
-        self._arguments = ["--maker", maker, "--slots", str(slots)]
-        for model, folder in (folders or {}).items():
-            self._arguments += ["--folder", f"{model}={folder}"]
-        self._process: _Process | None = None
+        self._arguments = process_arguments(maker=maker, slots=slots, folders=folders or {})
+        self._process: WorkerProcess | None = None
         self._line: Line | None = None
         self._hello: asyncio.Future[dict[str, Any]] | None = None
         self._keeper: asyncio.Task | None = None
@@ -122,7 +86,7 @@ class ProcessWorker(AbstractWorker):
     async def _connect(self) -> Line:
         """Start a process and wait for its hello. **Raises** `WorkerError`."""
         loop = asyncio.get_running_loop()
-        self._process, self._hello = _Process.spawn(self._arguments), loop.create_future()
+        self._process, self._hello = WorkerProcess.spawn(self._arguments), loop.create_future()
         _, line = await loop.create_unix_connection(lambda: Line(self._handle), sock=self._process.sock)
         waiting: list[asyncio.Future] = [self._hello, line.ended]
         try:

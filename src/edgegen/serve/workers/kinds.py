@@ -10,12 +10,14 @@ from typing import Any, Literal
 from edgegen.config import (
     OpenAIWorkerSection,
     ProcessWorkerSection,
+    PullWorkerSection,
     ReplayWorkerSection,
 )
 from edgegen.serve.workers.client import ProcessWorker
 from edgegen.serve.workers.instant import InstantWorker
 from edgegen.serve.workers.openai_engine import EngineWorker
 from edgegen.serve.workers.protocol import AbstractWorker
+from edgegen.serve.workers.pull import PullWorker
 from edgegen.serve.workers.replay import ReplayWorker
 
 # `builtin` and `instant` are processes that make real pictures and a ready one; `inside` answers in this process.
@@ -42,6 +44,11 @@ def _engine(node: str, section: OpenAIWorkerSection, site: Site) -> AbstractWork
     return EngineWorker.of(node, section)
 
 
+def _pull(node: str, section: PullWorkerSection, site: Site) -> AbstractWorker:
+    del site
+    return PullWorker(node, grace_s=section.grace)
+
+
 def _replay(node: str, section: ReplayWorkerSection, site: Site) -> AbstractWorker:
     del section, site
     return ReplayWorker(node)
@@ -50,6 +57,7 @@ def _replay(node: str, section: ReplayWorkerSection, site: Site) -> AbstractWork
 KINDS: dict[str, Callable[[str, Any, Site], AbstractWorker]] = {
     "process": _process,
     "openai": _engine,
+    "pull": _pull,
     "replay": _replay,
 }
 
