@@ -73,7 +73,9 @@ def test_a_documented_command_exists_with_its_options(document, command):
     assert used <= options, f"{document}: edgegen {command}: no option {used - options}"
 
 
-SHORT = [c for c in COMMANDS if not c[1].startswith((*LONG, *NEEDS_A_FILE, *NEEDS_A_GATEWAY, "--install"))] + [("", "bench list")]
+SHORT = [c for c in COMMANDS if not c[1].startswith((*LONG, *NEEDS_A_FILE, *NEEDS_A_GATEWAY, "--install"))] + [
+    ("", "bench list")
+]
 
 
 @pytest.mark.parametrize(("document", "command"), SHORT)

@@ -55,8 +55,7 @@ def compose(
     )
     folders = {model.name: model.folder for model in config.models if model.folder}
     site = Site(maker, folders)
-    sections = {node.name: node.worker for node in config.nodes}
-    workers = {node.name: make_worker(node.name, sections[node.name], site) for node in fleet.nodes}
+    workers = {node.name: make_worker(config.node(node.name), site) for node in fleet.nodes}
     runtime = Runtime(
         dispatcher,
         workers,

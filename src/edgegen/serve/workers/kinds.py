@@ -5,14 +5,9 @@ A kind is one file beside this one; what it needs is imported when a node asks f
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Literal
 
-from edgegen.config import (
-    OpenAIWorkerSection,
-    ProcessWorkerSection,
-    PullWorkerSection,
-    ReplayWorkerSection,
-)
+from edgegen.config import NodeSection, OpenAIWorkerSection, PullWorkerSection, RayWorkerSection
 from edgegen.serve.workers.client import ProcessWorker
 from edgegen.serve.workers.instant import InstantWorker
 from edgegen.serve.workers.openai_engine import EngineWorker
@@ -32,36 +27,46 @@ class Site:
     folders: Mapping[str, str] = dataclasses.field(default_factory=dict)  # of models that are not built in
 
 
-def _process(node: str, section: ProcessWorkerSection, site: Site) -> AbstractWorker:
-    del section
-    return (
-        InstantWorker(node) if site.maker == "inside" else ProcessWorker(node, maker=site.maker, folders=site.folders)
-    )
+def _process(node: NodeSection, site: Site) -> AbstractWorker:
+    if site.maker == "inside":
+        return InstantWorker(node.name)
+    return ProcessWorker(node.name, maker=site.maker, folders=site.folders)
 
 
-def _engine(node: str, section: OpenAIWorkerSection, site: Site) -> AbstractWorker:
+def _engine(node: NodeSection, site: Site) -> AbstractWorker:
     del site
-    return EngineWorker.of(node, section)
+    assert isinstance(node.worker, OpenAIWorkerSection)
+    return EngineWorker.of(node.name, node.worker)
 
 
-def _pull(node: str, section: PullWorkerSection, site: Site) -> AbstractWorker:
+def _pull(node: NodeSection, site: Site) -> AbstractWorker:
     del site
-    return PullWorker(node, grace_s=section.grace)
+    assert isinstance(node.worker, PullWorkerSection)
+    return PullWorker(node.name, grace_s=node.worker.grace)
 
 
-def _replay(node: str, section: ReplayWorkerSection, site: Site) -> AbstractWorker:
-    del section, site
-    return ReplayWorker(node)
+def _ray(node: NodeSection, site: Site) -> AbstractWorker:
+    from edgegen.serve.workers.ray_serve import RayWorker
+
+    assert isinstance(node.worker, RayWorkerSection)
+    maker = "instant" if site.maker == "inside" else site.maker
+    return RayWorker(node.name, node.worker, models=node.models, maker=maker, folders=site.folders)
 
 
-KINDS: dict[str, Callable[[str, Any, Site], AbstractWorker]] = {
+def _replay(node: NodeSection, site: Site) -> AbstractWorker:
+    del site
+    return ReplayWorker(node.name)
+
+
+KINDS: dict[str, Callable[[NodeSection, Site], AbstractWorker]] = {
     "process": _process,
     "openai": _engine,
     "pull": _pull,
+    "ray": _ray,
     "replay": _replay,
 }
 
 
-def make_worker(node: str, section: Any, site: Site) -> AbstractWorker:
-    """Return the worker, not opened yet, that a node's section describes."""
-    return KINDS[section.kind](node, section, site)
+def make_worker(node: NodeSection, site: Site) -> AbstractWorker:
+    """Return the worker, not opened yet, that a node's section describes. **Raises** `ConfigError`."""
+    return KINDS[node.worker.kind](node, site)
