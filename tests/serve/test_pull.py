@@ -19,6 +19,7 @@ from edgegen.assemble import build_fleet
 from edgegen.cli import app
 from edgegen.config import parse_config
 from edgegen.core.errors import ConfigError, InputError, WorkerError
+from edgegen.serve.auth import Keys
 from edgegen.serve.compose import compose
 from edgegen.serve.run import in_thread
 from edgegen.serve.workers import checks
@@ -345,6 +346,35 @@ def test_a_laptop_joins_by_the_documented_commands_and_makes_the_pictures_of_its
     assert "working as node edge" in said + logged
     assert token not in said + logged
     assert laptop.returncode == 0
+
+
+def test_only_a_key_gets_a_token_where_keys_are_needed(tmp_path, monkeypatch):
+    config = parse_config(GATEWAY.format(file=tmp_path / "workers.json"))
+    monkeypatch.setenv("THE_KEY", "a-key-of-this-gateway")
+    keys = Keys(["a-key-of-this-gateway"])
+    with in_thread(lambda: compose(config, build_fleet(config), maker="inside", policy="planner", keys=keys)) as live:
+        without = CliRunner().invoke(app, ["worker", "token", "edge", "--url", live.url])
+        given = CliRunner().invoke(app, ["worker", "token", "edge", "--url", live.url, "--key-env", "THE_KEY"])
+    assert "refuses (401)" in str(without.exception)
+    assert given.stdout.startswith("join_")
+    assert not (tmp_path / "workers.json").exists(), "nobody joined"
+
+
+async def test_what_was_never_acknowledged_ends_the_session_and_not_the_machine(make, monkeypatch):
+    from edgegen.serve.workers import letters
+
+    monkeypatch.setattr(letters, "BEAT_S", 0.05)
+    lost = []
+    worker = make()
+    await worker.open(on_lost=lost.append, on_joined=lambda: None)
+    monkeypatch.setattr(letters, "MAX_KEPT_BYTES", 500)  # an order fits, a picture does not
+    running = asyncio.create_task(worker.run(checks.job("x", steps=1), ignore))
+    async with asyncio.timeout(10):
+        await asyncio.wait({running})
+        assert isinstance(running.exception(), WorkerGoneError)
+        await until(lambda: len(worker.joined) >= 2)
+    assert lost == ["its machine began anew"]
+    await worker.close()
 
 
 def _wait(condition, seconds=30.0):

@@ -169,6 +169,8 @@ class Member:
         self._letters, self._session, self._over = Letters(), session, False
 
     def _vitals(self, socket: ClientConnection) -> dict[str, Any]:
+        if self._over:
+            raise ConnectionError("what could not be told ends the session")
         told = {
             "queue": len(self._station.jobs),
             "loaded": sorted(self._station.loaded),
