@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import random
 import signal
 import stat
 import subprocess
@@ -66,6 +67,36 @@ async def test_a_link_that_breaks_and_returns_leaves_its_jobs_unharmed_and_their
     assert lost == []
     assert worker.joined == [("edge", False)] + [("edge", True)] * (worker.link.connections - 1)
     assert worker.link.connections >= 4
+    await worker.close()
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+async def test_however_often_the_link_breaks_every_job_ends_once_and_as_itself(make, seed):
+    rng, lost = random.Random(seed), []
+    worker = make()
+    await worker.open(on_lost=lost.append, on_joined=lambda: None)
+    seen: dict[str, list[int]] = {f"job-{index}": [] for index in range(12)}
+
+    async def cut():
+        while True:
+            await asyncio.sleep(rng.uniform(0.02, 0.4))
+            worker.link.cut()
+
+    cutting = asyncio.create_task(cut())
+    jobs = [
+        worker.run(
+            checks.job(name, steps=6, previews=(2, 4), pace=Pace(step_s=0.02)),
+            lambda progress: seen[progress.id].append(progress.step),
+        )
+        for name in seen
+    ]
+    async with asyncio.timeout(60):
+        reports = await asyncio.gather(*jobs)
+    cutting.cancel()
+    assert [report.id for report in reports] == list(seen)
+    assert all(steps == sorted(set(steps)) and steps[-1] == 6 for steps in seen.values()), seen
+    assert lost == []
+    assert worker.link.connections >= 3
     await worker.close()
 
 
