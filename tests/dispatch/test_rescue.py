@@ -69,7 +69,7 @@ def test_a_picture_on_a_machine_that_became_slow_is_shortened_though_nobody_wait
 
 def test_it_is_never_shortened_below_the_quality_that_was_asked_for():
     floor = 0.92
-    made, start, now_s = begun(4, factor=3.0, deadline_s=1.2, nodes=("edge",), min_quality=floor)
+    made, _, now_s = begun(4, factor=3.0, deadline_s=1.2, nodes=("edge",), min_quality=floor)
     changes = of(Retarget, looks(made, now_s))
     assert all(change.quality >= floor for change in changes)
     without, *_ = begun(4, factor=3.0, deadline_s=1.2, nodes=("edge",))

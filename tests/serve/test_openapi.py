@@ -17,6 +17,7 @@ OPERATIONS = [
     ("GET", "/v1/grammar"),
     ("GET", "/v1/requests"),
     ("GET", "/v1/requests/{identifier}"),
+    ("POST", "/v1/workers/tokens"),
     ("GET", "/metrics"),
     ("GET", "/healthz"),
     ("GET", "/readyz"),

@@ -25,6 +25,7 @@ from edgegen.cli import (
     study,
     train,
     version,
+    worker,
 )
 from edgegen.cli.output import report_error
 from edgegen.core.errors import EdgegenError
@@ -53,6 +54,7 @@ for command in (
 app.add_typer(profile.app, name="profile")
 app.add_typer(builtin.app, name="builtin")
 app.add_typer(journal.app, name="journal")
+app.add_typer(worker.app, name="worker")
 
 
 def main() -> None:

@@ -311,7 +311,8 @@ class Runtime:
         await self.roads.workers[name].open(
             on_lost=lambda reason: self._lost(name, reason), on_joined=lambda: self.feed(NodeJoined(name))
         )
-        self.feed(NodeJoined(name))
+        if self.roads.workers[name].alive:  # else it joins later
+            self.feed(NodeJoined(name))
 
     def _lost(self, name: str, reason: str) -> None:
         self.metrics.lost.labels(name).inc()
@@ -356,7 +357,8 @@ class Runtime:
 
     def nodes(self) -> dict[str, Any]:
         """Return what `/v1/nodes` shows."""
-        return {"data": self.dispatcher.snapshot(self.now_s())}
+        nodes = self.dispatcher.snapshot(self.now_s())
+        return {"data": [{**node, "worker": self.roads.workers[node["name"]].told()} for node in nodes]}
 
     def _decided(self, now_s: float, decided: dict[str, Any], digest: str) -> None:
         ticket = self._tickets.get(decided["id"])  # it may have ended since
