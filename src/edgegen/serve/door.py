@@ -72,7 +72,9 @@ class Door:
         wait_s = whole_s(max(now_s + missing * each_s, last_s) - now_s)
         if self.promised + places <= max(1, self._max_waiting // 2):
             self._promises.append(_Promise(caller, now_s + wait_s, places))
-        text = f"{waiting} pictures are waiting" + (f" and {self.promised} places are promised" if self.promised else "")
+        text = f"{waiting} pictures are waiting" + (
+            f" and {self.promised} places are promised" if self.promised else ""
+        )
         return BusyError(f"{text}; the limit is {self._max_waiting}, try again later", retry_after_s=float(wait_s))
 
     def _each_s(self, waiting: int, half_s: float) -> float:

@@ -1,8 +1,9 @@
 """What one API key may take: pictures per second, pictures at once, energy and money per window. Pure: the clock is given.
 
 The rate is the generic cell rate algorithm (ITU-T I.371): one number per key, the moment until which what was let in is
-paid for. Who is refused is told when there is room for it, after everybody who was told a moment before, and nobody else is let in before those
-come back: so who waits as it is told gets in. The same promises serve the gateway's waiting queue (`serve.door`).
+paid for. Who is refused is told when there is room for it, after everybody who was told a moment before, and nobody else
+is let in before those come back: so who waits as it is told gets in. The gateway's waiting queue keeps its word in the
+same way (`serve.door`).
 """
 
 import collections
@@ -170,7 +171,9 @@ class Account:
         if over > 0:
             each_s = self.mean_s / self.under_way
             wait_s = max(self.next_end_s - now_s, each_s / 2) + (over - 1) * each_s
-            text = f"this API key may have {self.quota.concurrent:g} pictures at once, and {self.under_way} are under way"
+            text = (
+                f"this API key may have {self.quota.concurrent:g} pictures at once, and {self.under_way} are under way"
+            )
             raise QuotaError(text, limit="concurrent", retry_after_s=wait_s)
 
     def _check_rate(self, pictures: int, now_s: float) -> None:
