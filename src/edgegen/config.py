@@ -129,6 +129,24 @@ class ObjectiveSection(_Section):
         return (self.quality, self.time, self.energy, self.money)
 
 
+class StorageSection(_Section):
+    """Where jobs are kept, and for how long."""
+
+    url: str = "sqlite:///edgegen-runs/edgegen.db"
+    blobs: str = "edgegen-runs/blobs"
+    keep: Duration = 7 * 86400.0  # s, after a job's end
+
+
+class JobsSection(_Section):
+    """How accepted jobs are worked on."""
+
+    at_once: Annotated[int, Field(ge=1, le=1024)] = 16
+    max_open: Annotated[int, Field(ge=1)] = 10_000
+    keep_every: Annotated[int, Field(ge=0, le=1000)] = 4  # steps between checkpoints; 0: none
+    lease: Annotated[Duration, Field(ge=0.1)] = 10.0  # s
+    webhooks: list[str] = []  # where results may be told to
+
+
 class ModelSection(_Section):
     """One model: its name, what was measured about it, and where its files are."""
 
@@ -171,6 +189,8 @@ class Config(_Section):
     gateway: GatewaySection = GatewaySection()
     policy: PolicySection = PolicySection()
     objective: ObjectiveSection = ObjectiveSection()
+    storage: StorageSection = StorageSection()
+    jobs: JobsSection = JobsSection()
     models: Annotated[list[ModelSection], Field(min_length=1)]
     nodes: Annotated[list[NodeSection], Field(min_length=1)]
 

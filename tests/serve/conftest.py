@@ -12,6 +12,7 @@ from edgegen.dispatch.fleet import Fleet, Speed
 from edgegen.serve.assembly import Gateway
 from edgegen.serve.compose import compose
 from edgegen.serve.run import Live, in_thread
+from serve import databases
 
 STEPS = [1, 2, 4, 8, 16]
 CONFIG = """
@@ -110,3 +111,25 @@ def live_gateway() -> Iterator[Live]:
     config = small_config()
     with in_thread(lambda: compose(config, build_fleet(config))) as live:
         yield live
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[databases.Server]:
+    """A real PostgreSQL; skipped only where none is installed."""
+    binaries = databases.find_binaries()
+    if binaries is None:
+        pytest.skip(databases.MISSING)
+    with databases.postgresql(binaries) as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request, tmp_path) -> Iterator[str]:
+    """An empty database of each kind: what is promised holds on both."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'edgegen.db'}"
+        return
+    server = request.getfixturevalue("postgresql_server")
+    url = server.fresh()
+    yield url
+    server.drop(url)
