@@ -14,11 +14,15 @@ from edgegen.dispatch.dispatcher import Dispatcher
 from edgegen.dispatch.fleet import Fleet
 from edgegen.dispatch.journal import FileJournal, Header, NoJournal
 from edgegen.dispatch.rehearsal import rehearse
+from edgegen.observe.tracing import AbstractTracer, NoTracer
 from edgegen.registry import load_policy
+from edgegen.serve.admission import Admission
 from edgegen.serve.assembly import Gateway
 from edgegen.serve.auth import Keys
 from edgegen.serve.intake import Intake
+from edgegen.serve.keyring import Keyring
 from edgegen.serve.runtime import Runtime
+from edgegen.serve.storage.database import ENVIRONMENT_NAME, Database
 from edgegen.serve.teller import Teller
 from edgegen.serve.workers.client import ProcessWorker
 from edgegen.serve.workers.instant import InstantWorker
@@ -38,8 +42,12 @@ def compose(
     journal: str | Path | None = None,
     maker: Maker = "builtin",
     keys: Keys | None = None,
+    database: Database | None = None,
+    tracer: AbstractTracer | None = None,
 ) -> Gateway:
     """Return a gateway that nobody has opened yet. `policy` and `keys` replace those of the configuration.
+
+    Without a `database` there are only the keys of the configuration and of the environment.
 
     **Raises** `UnknownNameError` for a policy that is not registered, `ConfigError` for keys that are too short.
     """
@@ -68,8 +76,12 @@ def compose(
         write_first=settings.fsync,
         keep=settings.keep_images,
         tick_s=settings.tick,
+        tracing=tracer is not None and tracer.active,
     )
-    return Gateway(runtime, Intake(config), keys_of(config) if keys is None else keys)
+    keys = keys_of(config) if keys is None else keys
+    keyring = Keyring(keys, database)
+    admission = Admission(runtime, keyring, max_waiting=settings.max_waiting)
+    return Gateway(runtime, Intake(config), keys, keyring, admission, tracer or NoTracer(), database)
 
 
 def _worker(node: str, maker: Maker, folders: Mapping[str, str]) -> AbstractWorker:
@@ -82,3 +94,8 @@ def keys_of(config: Config) -> Keys:
     """Return the keys of the environment, or else those of the configuration."""
     named = Keys.from_environment(os.environ)
     return named if named else Keys(config.gateway.api_keys)
+
+
+def database_url(config: Config) -> str:
+    """Return the database of the environment, or else that of the configuration; "" for none."""
+    return os.environ.get(ENVIRONMENT_NAME) or config.storage.url
