@@ -133,7 +133,7 @@ class OtelTracer(AbstractTracer):
         self._provider.shutdown()
 
 
-def otel_tracer(endpoint: str, *, service: str = "edgegen") -> AbstractTracer:
+def otel_tracer(endpoint: str, *, service: str = "edgegen", patience_s: float = 5.0) -> AbstractTracer:
     """Return a tracer that sends to a collector over OTLP/HTTP, such as `http://127.0.0.1:4318`.
 
     **Raises** `ConfigError` when OpenTelemetry is not installed.
@@ -146,7 +146,8 @@ def otel_tracer(endpoint: str, *, service: str = "edgegen") -> AbstractTracer:
     except ImportError:
         raise ConfigError("gateway.traces needs OpenTelemetry: pip install 'edgegen[tracing]'") from None
     provider = TracerProvider(resource=Resource.create({"service.name": service}))
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces")))
+    exporter = OTLPSpanExporter(endpoint=f"{endpoint.rstrip('/')}/v1/traces", timeout=patience_s)
+    provider.add_span_processor(BatchSpanProcessor(exporter))
     return OtelTracer(provider)
 
 

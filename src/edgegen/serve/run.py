@@ -84,6 +84,8 @@ async def serving(
     """
     if not structlog.is_configured():  # as a library: say only what somebody should look at, and on the error stream
         set_up("warning")
+    if tls is not None:
+        tls.check()
     sock, gateway = _bind(host, port), None
     try:
         gateway = make()
@@ -102,8 +104,6 @@ async def serving(
             proxy_headers=False,
             timeout_graceful_shutdown=HTTP_GRACE_S,
         )
-        if tls is not None:
-            tls.check()
         server = uvicorn.Server(settings)
         # uvicorn would raise the signal again after its own end and so interrupt ours; `until_signal` listens instead.
         server.capture_signals = contextlib.nullcontext  # type: ignore[method-assign]
@@ -189,13 +189,13 @@ def run_gateway(
 
 
 @contextlib.contextmanager
-def in_thread(make: Callable[[], Gateway]) -> Iterator[Live]:
+def in_thread(make: Callable[[], Gateway], *, tls: Tls | None = None) -> Iterator[Live]:
     """Serve from a thread of its own, for callers without an event loop (tests, the demo)."""
     ready: concurrent.futures.Future[tuple[Live, Callable[[], object]]] = concurrent.futures.Future()
 
     async def main() -> None:
         stop, loop = asyncio.Event(), asyncio.get_running_loop()
-        async with serving(make) as live:
+        async with serving(make, tls=tls) as live:
             ready.set_result((live, lambda: loop.call_soon_threadsafe(stop.set)))
             await stop.wait()
 

@@ -253,6 +253,7 @@ class Runtime:
 
     def _tell(self, ticket: Ticket, what: str, start: Start, error: EdgegenError) -> None:
         now_s, reason = self.now_s(), str(error)
+        log.warning("attempt failed", request_id=ticket.record.group, id=ticket.id, node=start.node, reason=reason)
         self.chores.add(lambda: ticket.record.tell(now_s, what, node=start.node, reason=reason))
 
     def _progress(self, ticket: Ticket, progress: Progress) -> None:
