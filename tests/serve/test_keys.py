@@ -15,8 +15,16 @@ from edgegen.serve.keyring import Keyring
 from edgegen.serve.problems import Problem
 from edgegen.serve.quotas import Quota, QuotaError
 from edgegen.serve.run import in_thread
+from edgegen.serve.storage.blobs import Blobs
 from edgegen.serve.storage.database import Database
 from edgegen.serve.storage.keys import HOUR_S, KeyStore, usage
+from edgegen.serve.storage.place import Storage
+
+
+def storage_at(url):
+    """A database, and a folder beside it."""
+    return Storage(Database(url), Blobs(url.removeprefix("sqlite:///") + "-blobs"), 3600.0)
+
 
 BODY = {"prompt": "a red circle", "edgegen": {"steps": 1}}
 
@@ -170,7 +178,7 @@ def eventually(answer, status, seconds=5.0):
 def test_keys_come_and_go_while_the_gateway_runs(make_gateway, kept):
     url, outside = kept
     with (
-        in_thread(make_gateway(maker="inside", database=Database(url))) as live,
+        in_thread(make_gateway(maker="inside", storage=storage_at(url))) as live,
         httpx.Client(base_url=live.url) as client,
     ):
         assert client.get("/v1/nodes").status_code == 200, "no key was ever made"
@@ -195,7 +203,7 @@ def test_quotas_hold_over_http_and_retry_after_is_true(make_gateway, kept):
     _, key = outside(lambda store: store.add("ann", ["images"], Quota(rate_per_s=1.0, burst=2)))
     _, other = outside(lambda store: store.add("bob", ["images"], Quota()))
     with (
-        in_thread(make_gateway(maker="inside", database=Database(url))) as live,
+        in_thread(make_gateway(maker="inside", storage=storage_at(url))) as live,
         httpx.Client(base_url=live.url) as client,
     ):
 
@@ -217,7 +225,7 @@ def test_pictures_under_way_are_counted_until_they_end_or_are_given_up(make_gate
     _, key = outside(lambda store: store.add("ann", ["images"], Quota(concurrent=2)))
     headers = {"authorization": f"Bearer {key}"}
     with (
-        in_thread(make_gateway(step_s=0.05, database=Database(url))) as live,
+        in_thread(make_gateway(step_s=0.05, storage=storage_at(url))) as live,
         httpx.Client(base_url=live.url) as client,
     ):
         body = {"prompt": "a red circle", "n": 2, "edgegen": {"steps": 16}}
@@ -233,6 +241,32 @@ def test_pictures_under_way_are_counted_until_they_end_or_are_given_up(make_gate
         for _ in range(5):
             assert client.post("/v1/images/generations", json=infeasible, headers=headers).status_code == 400
         assert client.post("/v1/images/generations", json=BODY, headers=headers).status_code == 200
+
+
+def test_jobs_belong_to_their_key_count_by_its_rate_and_are_billed_to_it(make_gateway, kept):
+    url, outside = kept
+    _, key = outside(lambda store: store.add("ann", ["jobs"], Quota(rate_per_s=0.5, burst=2)))
+    _, other = outside(lambda store: store.add("bob", ["jobs"], Quota()))
+    with (
+        in_thread(make_gateway(maker="inside", storage=storage_at(url))) as live,
+        httpx.Client(base_url=live.url) as client,
+    ):
+        client.headers["authorization"] = f"Bearer {key}"
+        accepted = [client.post("/v1/jobs", json=BODY) for _ in range(3)]
+        assert [answer.status_code for answer in accepted] == [202, 202, 429]
+        place = accepted[0].headers["location"]
+        assert client.get(place, headers={"authorization": f"Bearer {other}"}).status_code == 404
+        until_s = time.monotonic() + 10
+        while client.get(place).json()["status"] != "done":
+            assert time.monotonic() < until_s
+            time.sleep(0.05)
+        eventually(lambda: client.get("/v1/usage"), 200)
+        assert {row["key"] for row in client.get("/v1/usage").json()["data"]} == {"ann"}, (
+            "others are none of its business"
+        )
+        assert client.post("/v1/images/generations", json=BODY).status_code == 403
+    (row,) = [row for row in outside(lambda store: store.taken(time.time() - 3600)) if row["name"] == "ann"]
+    assert row["pictures"] == 2
 
 
 def test_the_command_line_makes_lists_and_revokes_keys(tmp_path, monkeypatch):

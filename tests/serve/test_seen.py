@@ -21,8 +21,10 @@ from edgegen.observe.tracing import NO_SPAN, NoTracer, OtelTracer, otel_tracer
 from edgegen.serve.auth import Keys
 from edgegen.serve.quotas import Quota
 from edgegen.serve.run import in_thread
+from edgegen.serve.storage.blobs import Blobs
 from edgegen.serve.storage.database import Database
 from edgegen.serve.storage.keys import KeyStore
+from edgegen.serve.storage.place import Storage
 
 ROOT = Path(__file__).parents[2]
 BODY = {"prompt": "a red circle", "edgegen": {"steps": 8, "nodes": ["edge-1"]}}
@@ -230,7 +232,12 @@ def test_no_secret_gets_into_logs_journal_or_answers(make_gateway, tmp_path):
 
     key, configured, wrong = asyncio.run(make()), "a-configured-secret-0", "eg_0123456789ab_" + "q" * 52
     journal, answers = tmp_path / "journal.jsonl", []
-    prepared = make_gateway(maker="inside", journal=journal, keys=Keys([configured]), database=Database(url))
+    prepared = make_gateway(
+        maker="inside",
+        journal=journal,
+        keys=Keys([configured]),
+        storage=Storage(Database(url), Blobs(str(tmp_path / "blobs")), 3600.0),
+    )
     with logged() as stream, in_thread(prepared) as live, httpx.Client(base_url=live.url) as client:
         for secret in (key, configured, wrong):
             headers = {"authorization": f"Bearer {secret}"}

@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import math
+import os
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -106,11 +107,10 @@ def _with(config: Path | None, url: str | None, work: Callable[[Any], Coroutine[
     """Do something with the keys of the database that is meant."""
     from edgegen.config import find_config
     from edgegen.core.errors import ConfigError
-    from edgegen.serve.compose import database_url
-    from edgegen.serve.storage.database import Database
+    from edgegen.serve.storage.database import ENVIRONMENT_NAME, Database
     from edgegen.serve.storage.keys import KeyStore
 
-    chosen = url or database_url(find_config(config))
+    chosen = url or os.environ.get(ENVIRONMENT_NAME) or find_config(config).storage.url
     if not chosen:
         raise ConfigError("the configuration names no database ([storage] url is empty); give --database")
 

@@ -31,9 +31,6 @@ def serve(
     ] = None,
     tls_cert: Annotated[str | None, typer.Option(help="Serve HTTPS with this certificate (PEM).")] = None,
     tls_key: Annotated[str | None, typer.Option(help="The key of the certificate (PEM).")] = None,
-    database: Annotated[
-        str | None, typer.Option(help="Where keys and usage are kept; an empty text keeps none.")
-    ] = None,
     traces: Annotated[
         str | None, typer.Option(help="Send traces to this OpenTelemetry collector: http://127.0.0.1:4318.")
     ] = None,
@@ -47,8 +44,8 @@ def serve(
     from edgegen.config import default_config, load_config
     from edgegen.core.errors import ConfigError
     from edgegen.observe.logs import set_up
-    from edgegen.serve.compose import database_url
     from edgegen.serve.run import Live, Tls, run_gateway
+    from edgegen.serve.storage.place import Storage
 
     set_up(log_level, form=log_format)
     chosen = load_config(config) if config else default_config()
@@ -71,9 +68,9 @@ def serve(
         host=host,
         port=port,
         tls=Tls(tls_cert, tls_key) if tls_cert and tls_key else None,
-        database=(database_url(chosen) if database is None else database) or None,
         traces=traces,
         insecure=insecure,
+        storage=Storage.of(chosen.storage),
         on_ready=ready,
     )
 
@@ -84,6 +81,7 @@ def _facts(live) -> dict:
         "url": live.url,
         "policy": live.runtime.policy,
         "keys": bool(live.gateway.keys),
+        "jobs": live.gateway.storage.database.name if live.gateway.storage else None,
         "nodes": [{key: node[key] for key in ("name", "tier", "models", "emulated")} for node in nodes],
     }
 
@@ -91,6 +89,7 @@ def _facts(live) -> dict:
 def _tell(facts: dict) -> None:
     say(f"edgegen serves on {facts['url']} (page, API under /v1, /metrics); Ctrl-C ends it", style="bold")
     say(f"policy {facts['policy']}; API key {'needed' if facts['keys'] else 'not needed'}")
+    say(f"jobs are kept in {facts['jobs']}" if facts["jobs"] else "no jobs are taken: [storage] url is empty")
     for node in facts["nodes"]:
         emulated = f"; emulated: {', '.join(node['emulated'])}" if node["emulated"] else ""
         say(f"  {node['tier']:<6} {node['name']}: {', '.join(node['models'])}{emulated}")

@@ -7,7 +7,7 @@ the finished line.
 import logging
 import re
 import sys
-from typing import Literal, TextIO
+from typing import Any, Literal, TextIO
 
 import structlog
 
@@ -52,7 +52,7 @@ def masked(text: str) -> str:
     return text
 
 
-def _masked(logger, name: str, line: str) -> str:
+def _masked(logger, name: str, line: Any) -> str:
     del logger, name
     return masked(line)
 

@@ -40,29 +40,33 @@ class Admission:
             self._count(passage.caller, scope, "queue")
             raise
 
-    def ask(self, passage: Passage, scope: str) -> None:
-        """Let a request that makes no picture count by its key's rate. **Raises** `BusyError`."""
+    def ask(self, passage: Passage, scope: str, pictures: int = 1) -> None:
+        """Let a request that makes no picture now count by its key's rate and window. **Raises** `BusyError`."""
         try:
-            self._keyring.begin(passage.caller, 1)
+            self._keyring.begin(passage.caller, pictures)
         except QuotaError as error:
             self._count(passage.caller, scope, error.limit)
             raise
-        self._keyring.end(passage.caller)
+        self.leave(passage, pictures)
 
     def follow(self, passage: Passage, ticket: Ticket) -> None:
         """Bill a picture when it ends."""
-        caller, metrics = passage.caller, self._runtime.metrics
+        ticket.done.add_done_callback(lambda _: self._bill(passage.caller, ticket))
 
-        def bill(_: object) -> None:
-            actual = ticket.record.actual
-            if actual is None:
-                self._keyring.end(caller)
-                return
-            energy_j = actual.device_energy_j + actual.node_energy_j
-            self._keyring.end(caller, energy_j=energy_j, cost_usd=actual.money_usd, took_s=actual.total_s)
-            metrics.count_key(caller.name, energy_j=energy_j, cost_usd=actual.money_usd)
+    def follow_job(self, account: str, ticket: Ticket) -> None:
+        """Bill a picture of a job when it ends; it counts as under way meanwhile, and is not refused: it was accepted."""
+        caller = self._keyring.caller(account)
+        self._keyring.join(caller)
+        ticket.done.add_done_callback(lambda _: self._bill(caller, ticket))
 
-        ticket.done.add_done_callback(bill)
+    def _bill(self, caller: Caller, ticket: Ticket) -> None:
+        actual = ticket.record.actual
+        if actual is None:
+            self._keyring.end(caller)
+            return
+        energy_j = actual.device_energy_j + actual.node_energy_j
+        self._keyring.end(caller, energy_j=energy_j, cost_usd=actual.money_usd, took_s=actual.total_s)
+        self._runtime.metrics.count_key(caller.name, energy_j=energy_j, cost_usd=actual.money_usd)
 
     def leave(self, passage: Passage, pictures: int) -> None:
         """Take pictures back that entered and were never handed on."""

@@ -102,6 +102,14 @@ class Keys:
         self._entries = {entry.caller.id: entry for entry in entries}
         self._closed = bool(self._hashes) or ever or self._closed
 
+    def caller(self, account: str) -> Caller:
+        """Return who has an account."""
+        entry = self._entries.get(account)
+        if entry is not None:
+            return entry.caller
+        known = {known.id: known for known in (EVERYBODY, CONFIGURED)}
+        return known.get(account) or Caller(account, account, frozenset())
+
     def check(self, path: str, authorization: str | None) -> Caller:
         """Let a request in and return whose it is.
 

@@ -20,9 +20,11 @@ from edgegen.serve.admission import Admission
 from edgegen.serve.assembly import Gateway
 from edgegen.serve.auth import Keys
 from edgegen.serve.intake import Intake
+from edgegen.serve.jobs.keeper import Jobs
+from edgegen.serve.jobs.telling import Targets
 from edgegen.serve.keyring import Keyring
 from edgegen.serve.runtime import Runtime
-from edgegen.serve.storage.database import ENVIRONMENT_NAME, Database
+from edgegen.serve.storage.place import Storage
 from edgegen.serve.teller import Teller
 from edgegen.serve.workers.client import ProcessWorker
 from edgegen.serve.workers.instant import InstantWorker
@@ -42,14 +44,13 @@ def compose(
     journal: str | Path | None = None,
     maker: Maker = "builtin",
     keys: Keys | None = None,
-    database: Database | None = None,
+    storage: Storage | None = None,
     tracer: AbstractTracer | None = None,
 ) -> Gateway:
     """Return a gateway that nobody has opened yet. `policy` and `keys` replace those of the configuration.
 
-    Without a `database` there are only the keys of the configuration and of the environment.
-
-    **Raises** `UnknownNameError` for a policy that is not registered, `ConfigError` for keys that are too short.
+    Without a `storage` it takes no jobs and knows only the configured keys. **Raises** `UnknownNameError` for a policy
+    that is not registered, `ConfigError` for keys that are too short.
     """
     name, settings = policy or config.policy.name, config.gateway
     header = Header.of(fleet, name, max_waiting=settings.max_waiting, ahead=settings.ahead)
@@ -79,9 +80,13 @@ def compose(
         tracing=tracer is not None and tracer.active,
     )
     keys = keys_of(config) if keys is None else keys
-    keyring = Keyring(keys, database)
+    keyring = Keyring(keys, storage.database if storage else None)
     admission = Admission(runtime, keyring, max_waiting=settings.max_waiting)
-    return Gateway(runtime, Intake(config), keys, keyring, admission, tracer or NoTracer(), database)
+    intake, jobs = Intake(config), None
+    if storage is not None:
+        jobs = Jobs(runtime, intake, storage, config.jobs, Targets.of(config.jobs.webhooks))
+        jobs.bill = admission.follow_job
+    return Gateway(runtime, intake, keys, keyring, admission, tracer or NoTracer(), storage, jobs)
 
 
 def _worker(node: str, maker: Maker, folders: Mapping[str, str]) -> AbstractWorker:
@@ -94,8 +99,3 @@ def keys_of(config: Config) -> Keys:
     """Return the keys of the environment, or else those of the configuration."""
     named = Keys.from_environment(os.environ)
     return named if named else Keys(config.gateway.api_keys)
-
-
-def database_url(config: Config) -> str:
-    """Return the database of the environment, or else that of the configuration; "" for none."""
-    return os.environ.get(ENVIRONMENT_NAME) or config.storage.url

@@ -1,6 +1,6 @@
 """The answers as the published description (`/openapi.json`) shows them; nothing is validated against these at run time."""
 
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict
@@ -102,6 +102,44 @@ class ImagesAnswer(BaseModel):
     quality: str
     background: str
     edgegen: Account
+
+
+class WebhookAnswer(BaseModel):
+    """Whom a job tells of its end, and whether it has."""
+
+    url: str
+    tries: int
+    delivered_at: float | None
+    trouble: str | None
+
+
+class JobHead(BaseModel):
+    """A job as it stands in a list. Times are Unix seconds."""
+
+    id: str
+    object: Literal["job"]
+    status: Literal["waiting", "running", "done", "refused", "failed", "cancelled"]
+    created_at: float
+    ended_at: float | None
+    takings: int
+    request: dict[str, Any]
+    error: Error | None
+
+
+class JobAnswer(JobHead):
+    """A job: the pictures that are made so far, and the answer once it is done."""
+
+    items: list[Item]
+    webhook: WebhookAnswer | None
+    result: ImagesAnswer | None
+
+
+class JobList(BaseModel):
+    """A page of jobs, the newest first."""
+
+    object: Literal["list"]
+    data: list[JobHead]
+    has_more: bool
 
 
 ERRORS: dict[int | str, dict[str, Any]] = {

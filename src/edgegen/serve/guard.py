@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from edgegen.observe.metrics import Metrics
 from edgegen.observe.tracing import NO_SPAN, AbstractSpan, AbstractTracer, NoTracer
 from edgegen.serve.auth import EVERYBODY, Keys
-from edgegen.serve.passage import KEY, Passage, new_id
+from edgegen.serve.passage import ACCOUNT, KEY, Passage, new_id
 from edgegen.serve.problems import Problem, problem_of_http
 
 log = structlog.get_logger(__name__)
@@ -66,6 +66,7 @@ class Guard:
         try:
             caller = self._keys.check(scope["path"], headers.get(b"authorization", b"").decode("latin-1") or None)
             address = scope["client"][0] if scope.get("client") else ""
+            scope[ACCOUNT] = caller.id
             scope[KEY] = Passage(identifier, caller, address, span)
             await self._app(scope, _bounded(headers, receive), send_with_headers)
         except HTTPException as error:

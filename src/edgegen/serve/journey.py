@@ -1,5 +1,6 @@
 """The way of one picture: up to the node, through its worker, down to the device; and what it took."""
 
+import abc
 import asyncio
 import base64
 import dataclasses
@@ -9,8 +10,26 @@ from edgegen.dispatch.messages import Retarget, Split, Start
 from edgegen.serve.emulate import Radio
 from edgegen.serve.store import Record
 from edgegen.serve.workers import patience
-from edgegen.serve.workers.messages import Job, Pace, Report
+from edgegen.serve.workers.messages import Job, Pace, Progress, Report
 from edgegen.serve.workers.protocol import AbstractWorker, OnProgress
+
+
+class AbstractKeeper(abc.ABC):
+    """Keeps what survives of a picture when whoever makes it does not. `every`: steps between checkpoints; 0: none."""
+
+    every: int = 0
+
+    @abc.abstractmethod
+    def started(self, record: Record, start: Start) -> None:
+        """A picture goes to a node."""
+
+    @abc.abstractmethod
+    def progressed(self, record: Record, progress: Progress) -> None:
+        """A step is done; a checkpoint may have come with it."""
+
+    @abc.abstractmethod
+    def checkpoint(self, model: str, steps: int) -> str | None:
+        """Return what a worker with this model goes on from to so many steps in all, or None for from the start."""
 
 
 @dataclasses.dataclass
@@ -24,6 +43,7 @@ class Ticket:
     previews: asyncio.Queue[str | None] = dataclasses.field(default_factory=asyncio.Queue)
     travelling: asyncio.Task[None] | None = None
     changes: list[Retarget] = dataclasses.field(default_factory=list)  # of this attempt, in order
+    keeper: AbstractKeeper | None = None
 
     @property
     def id(self) -> str:
@@ -79,6 +99,8 @@ class Roads:
             pace=pace,
             request_id=ticket.record.group,
             traceparent=ticket.record.span.traceparent,
+            keep_every=ticket.keeper.every if ticket.keeper else 0,
+            checkpoint_b64=ticket.keeper.checkpoint(start.model, start.steps) if ticket.keeper else None,
         )
 
     def retarget(self, ticket: Ticket, change: Retarget) -> None:

@@ -58,6 +58,14 @@ class Keyring:
         self._totals_of(caller)[0] += 1
         self._account(caller).take(pictures, self._clock())
 
+    def caller(self, account: str) -> Caller:
+        """Return whose account it is; one whose key was revoked has a name only."""
+        return self.keys.caller(account)
+
+    def join(self, caller: Caller) -> None:
+        """Let a picture begin that was accepted before."""
+        self._account(caller).under_way += 1
+
     def refused(self, caller: Caller) -> None:
         """Count a request that was answered with 429."""
         self._figures(caller)[1] += 1

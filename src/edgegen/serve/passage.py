@@ -9,6 +9,7 @@ from edgegen.observe.tracing import AbstractSpan
 from edgegen.serve.auth import Caller
 
 KEY = "edgegen.passage"  # in the ASGI scope
+ACCOUNT = "edgegen.account"  # likewise: whose key it was, "" where nobody needs one; jobs belong to it
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,7 +21,9 @@ from edgegen.core.errors import (
     suggest,
 )
 from edgegen.generate.grammar import PromptError
+from edgegen.serve.jobs.records import KeyReusedError
 from edgegen.serve.quotas import QuotaError, whole_s
+from edgegen.serve.storage.blobs import BlobError
 
 log = structlog.get_logger(__name__)
 
@@ -92,6 +94,10 @@ def problem_of(error: EdgegenError) -> Problem:
             return Problem(404, message, param="model", code="model_not_found")
         case UnknownNameError():
             return Problem(400, message, param=error.param, code="unknown_name", extras={"known": error.known})
+        case KeyReusedError():
+            return Problem(409, message, param="Idempotency-Key", code="idempotency_key_reused")
+        case BlobError():
+            return Problem(404, message, code="picture_lost")
         case InputError():
             return Problem(400, message, param=error.param, code="invalid_value")
         case WorkerError():

@@ -26,7 +26,7 @@ from edgegen.serve.compose import Maker, compose, keys_of
 from edgegen.serve.gateway import build_app
 from edgegen.serve.lines import Connection
 from edgegen.serve.runtime import Runtime
-from edgegen.serve.storage.database import Database
+from edgegen.serve.storage.place import Storage
 
 log = structlog.get_logger(__name__)
 
@@ -89,7 +89,6 @@ async def serving(
     sock, gateway = _bind(host, port), None
     try:
         gateway = make()
-        runtime = gateway.runtime
         await gateway.open()
         check_binding(host, gateway.keys, insecure=insecure)
         settings = uvicorn.Config(
@@ -113,7 +112,7 @@ async def serving(
         try:
             yield Live(_url(sock, "https" if tls else "http"), gateway)
         finally:
-            await runtime.drain(grace_s)
+            await gateway.drain(grace_s)
             server.should_exit = True
             await task
     finally:
@@ -148,20 +147,20 @@ def run_gateway(
     host: str | None = None,
     port: int | None = None,
     tls: Tls | None = None,
-    database: str | None = None,
     traces: str | None = None,
     insecure: bool = False,
+    storage: Storage | None = None,
     on_ready: Callable[[Live], None] = lambda live: None,
 ) -> None:
     """Serve until Ctrl-C; what is None is as the configuration says. `on_ready` is called once it serves.
 
-    `database` is the URL where keys and usage are kept; without one there are only the configured keys. `traces` is
-    where an OpenTelemetry collector listens.
+    Without a `storage` there are no jobs and only the configured keys. `traces` is where an OpenTelemetry collector
+    listens.
 
     **Raises** `ConfigError` when the address is taken, or open to other machines without a key.
     """
     keys, host, settings = keys_of(config), host or config.gateway.host, config.gateway
-    if database is None:
+    if storage is None:
         check_binding(host, keys, insecure=insecure)
     if tls is None and settings.tls_cert:
         tls = Tls(settings.tls_cert, settings.tls_key)
@@ -175,7 +174,7 @@ def run_gateway(
             journal=journal,
             maker=maker,
             keys=keys,
-            database=Database(database) if database else None,
+            storage=storage,
             tracer=otel_tracer(traces) if traces else None,
         )
 

@@ -34,7 +34,7 @@ from edgegen.observe.tracing import NO_SPAN, AbstractSpan
 from edgegen.serve.bus import Bus
 from edgegen.serve.chores import Chores
 from edgegen.serve.chronicle import Chronicle
-from edgegen.serve.journey import Roads, Ticket
+from edgegen.serve.journey import AbstractKeeper, Roads, Ticket
 from edgegen.serve.store import MAX_RECORDS, Record, Status, Store
 from edgegen.serve.teller import Teller
 from edgegen.serve.workers.messages import Progress
@@ -118,7 +118,14 @@ class Runtime:
     # what the outside asks for
 
     def submit(
-        self, request: Request, *, group: str, side: int, partial_images: int = 0, span: AbstractSpan = NO_SPAN
+        self,
+        request: Request,
+        *,
+        group: str,
+        side: int,
+        partial_images: int = 0,
+        keeper: AbstractKeeper | None = None,
+        span: AbstractSpan = NO_SPAN,
     ) -> Ticket:
         """Hand a request to the dispatcher and return the ticket to wait with. `span` is of what it belongs to.
 
@@ -129,7 +136,7 @@ class Runtime:
         record = Record(request, group, self.policy, side)
         if self._tracing:
             record.span = span.child("picture", record.created)
-        ticket = Ticket(record, asyncio.get_running_loop().create_future(), partial_images)
+        ticket = Ticket(record, asyncio.get_running_loop().create_future(), partial_images, keeper=keeper)
         self._tickets[request.id] = ticket
         try:
             self.feed(Arrived(request))
@@ -201,6 +208,8 @@ class Runtime:
         record, node = ticket.record, self.roads.nodes[start.node]
         record.start, record.tier, record.status = start, node.tier, "running"
         record.emulated = node.emulated if node.name != record.request.origin else _local(node.emulated)
+        if ticket.keeper is not None:
+            ticket.keeper.started(record, start)
         ticket.travelling = self._spawn(self._travel(ticket, start), f"journey of {start.id}")
         now_s = self.now_s()
         # The loop sends the order first, then it comes to this, and so to the journal.
@@ -263,6 +272,8 @@ class Runtime:
             self._retargeted(ticket, ticket.record.start.steps, progress)
         if self._tracing:
             ticket.record.steps.append((self.now_s() - ticket.record.request.arrived_s, progress.step))
+        if ticket.keeper is not None:
+            ticket.keeper.progressed(ticket.record, progress)
         self.feed(Progressed(progress.id, progress.step, progress.steps))
         if self.bus.listeners:
             shown: dict[str, Any] = {**ticket.record.item(), "step": progress.step, "steps": progress.steps}

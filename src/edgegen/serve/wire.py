@@ -96,6 +96,14 @@ class ImageBody(AbstractBody):
     edgegen: Extension | None = None
 
 
+class JobBody(ImageBody):
+    """The body of `POST /v1/jobs`: a request for pictures, and who is to be told when they are there."""
+
+    webhook: Annotated[str, StringConstraints(min_length=8, max_length=1000)] | None = Field(
+        default=None, description="An address that the configuration permits."
+    )
+
+
 class PlanBody(AbstractBody):
     """The body of `POST /v1/plan`: the same, plus the policy to ask."""
 
@@ -106,6 +114,7 @@ FIELDS: dict[str, list[str]] = {
     "": list(ImageBody.model_fields),
     "edgegen": list(PlanExtension.model_fields),
     "edgegen.weights": list(Weights.model_fields),
+    "job": ["webhook"],  # on top of the body's, in a job
 }
 
 

@@ -15,6 +15,7 @@ from edgegen.core.errors import BusyError, EdgegenError
 from edgegen.serve import answers
 from edgegen.serve.assembly import Gateway
 from edgegen.serve.described import ImagesAnswer
+from edgegen.serve.jobs.views import kept_picture
 from edgegen.serve.journey import Ticket
 from edgegen.serve.passage import Passage, passage_of
 from edgegen.serve.pictures import at_side, text_at_side
@@ -46,10 +47,14 @@ def router(gateway: Gateway) -> APIRouter:
     @routes.get("/v1/images/{name}.png", response_class=Response, responses=_PNG)
     async def picture(name: str) -> Response:
         """Return a picture in the size that was asked for. Its id cannot be guessed; it is kept for a while."""
-        record = gateway.runtime.store.get(name) if _PICTURE_ID.fullmatch(name) else None
-        if record is None or record.png is None:
+        known = _PICTURE_ID.fullmatch(name) is not None
+        record = gateway.runtime.store.get(name) if known else None
+        if record is not None and record.png is not None:
+            png = await at_side(record.png, record.side)
+        elif known and gateway.jobs is not None and (kept := await kept_picture(gateway.jobs, name)) is not None:
+            png = kept
+        else:
             raise Problem(404, "no picture with this id; the gateway keeps only the latest ones", code="not_found")
-        png = await at_side(record.png, record.side)
         return Response(png, media_type="image/png", headers={"Cache-Control": "private, max-age=86400, immutable"})
 
     return routes

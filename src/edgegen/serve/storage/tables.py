@@ -33,17 +33,16 @@ jobs = Table(
     Column("status", Text, nullable=False),  # of OPEN and ENDED
     Column("body", JSON, nullable=False),  # as it came, without the webhook
     Column("created_s", Double, nullable=False),
-    Column("due_s", Double),  # the deadline, on the wall clock; null: none
-    Column("ended_s", Double),
+    Column("turn_s", Double, nullable=False),  # the order in which they are taken: by deadline
+    Column("ended_s", Double),  # null exactly as long as its status is of OPEN
     Column("owner", Text),  # of `gateways`; null: nobody works on it
     Column("takings", Integer, nullable=False),  # how many gateways have begun to work on it
     Column("last_event", Integer, nullable=False),
     Column("error", JSON),  # as the API shows it; of jobs that ended without pictures
     Column("webhook", Text),
-    Index("ix_jobs_status_due_s", "status", "due_s"),
+    Index("ix_jobs_ended_s_turn_s", "ended_s", "turn_s"),
     Index("ix_jobs_account_created_s", "account", "created_s"),
     Index("ix_jobs_owner", "owner"),
-    Index("ix_jobs_ended_s", "ended_s"),
 )
 
 # One row per wanted picture. Its id and its seed are settled on acceptance: another attempt makes the same picture.

@@ -33,7 +33,7 @@ def upgrade() -> None:
         sa.Column("status", sa.Text, nullable=False),
         sa.Column("body", sa.JSON, nullable=False),
         sa.Column("created_s", sa.Double, nullable=False),
-        sa.Column("due_s", sa.Double),
+        sa.Column("turn_s", sa.Double, nullable=False),
         sa.Column("ended_s", sa.Double),
         sa.Column("owner", sa.Text),
         sa.Column("takings", sa.Integer, nullable=False),
@@ -42,10 +42,9 @@ def upgrade() -> None:
         sa.Column("webhook", sa.Text),
         sa.PrimaryKeyConstraint("id", name="pk_jobs"),
     )
-    op.create_index("ix_jobs_status_due_s", "jobs", ["status", "due_s"])
+    op.create_index("ix_jobs_ended_s_turn_s", "jobs", ["ended_s", "turn_s"])
     op.create_index("ix_jobs_account_created_s", "jobs", ["account", "created_s"])
     op.create_index("ix_jobs_owner", "jobs", ["owner"])
-    op.create_index("ix_jobs_ended_s", "jobs", ["ended_s"])
     _create_what_was_made()
     _create_what_is_told()
 
