@@ -8,6 +8,7 @@ import { Header } from "./components/Header";
 import { KeyDialog } from "./components/KeyDialog";
 import { Stage } from "./components/Stage";
 import { StoryDialog } from "./components/StoryDialog";
+import { Watch } from "./components/Watch";
 import { useAsk } from "./components/useAsk";
 import { follow } from "./live/feed";
 import { useStore } from "./live/store";
@@ -34,6 +35,7 @@ export function App() {
           <Stage ask={ask} tell={tell} />
         </div>
         <Fleet tell={tell} />
+        <Watch tell={tell} />
         <Gallery tell={tell} />
         <Suspense fallback={<section className="charts" aria-busy="true" />}>
           <Charts tell={tell} />

@@ -8,6 +8,7 @@ import "./styles/layout.css";
 import "./styles/compose.css";
 import "./styles/story.css";
 import "./styles/fleet.css";
+import "./styles/watch.css";
 import "./styles/gallery.css";
 import "./styles/charts.css";
 

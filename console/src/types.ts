@@ -73,6 +73,17 @@ export interface NodeView {
   link: Link | null;
 }
 
+/** What one key took since the gateway began. */
+export interface KeyUsage {
+  key: string;
+  requests: number;
+  refused: number;
+  pictures: number;
+  energy_j: number;
+  cost_usd: number;
+  under_way: number;
+}
+
 export interface Grammar {
   words: string[];
   categories: string[];

@@ -1,7 +1,8 @@
 import { describe, expect, it } from "vitest";
 
 import { EMPTY, KEEP, apply, errorText, history, newsOf, type News, type State } from "../src/logic/state";
-import type { Item } from "../src/types";
+import { KEEP_HAPPENINGS } from "../src/logic/happenings";
+import type { Item, NodeView } from "../src/types";
 
 const item = (id: string, by: Partial<Item> = {}): Item => ({ id, prompt: "a red circle", created: 100, status: "waiting", ...by });
 const after = (...news: News[]): State => news.reduce((state, one) => apply(state, one, 200), EMPTY);
@@ -71,6 +72,40 @@ describe("apply", () => {
     const copy = structuredClone(before.items);
     apply(before, event("finished", item("a", { node: "x" })), 200);
     expect(before.items).toEqual(copy);
+  });
+});
+
+describe("what happens", () => {
+  const node = (name: string, alive = true) => ({ name, alive }) as NodeView;
+
+  it("tells retargets and migrations, and goes on with the picture", () => {
+    const state = after(
+      event("decided", item("a", { node: "edge-1", steps: 16 })),
+      event("retargeted", { ...item("a", { node: "edge-1" }), steps: 8, steps_before: 16, step: 3, reason: "others wait" }),
+      event("migrated", { ...item("a", { node: "cloud" }), node_before: "edge-1", step: 4, reason: "edge-1 is slow" }),
+    );
+    expect(state.happenings.map(({ what, id, text }) => [what, id, text])).toEqual([
+      ["migrated", "a", "from edge-1 to cloud after step 4: edge-1 is slow"],
+      ["retargeted", "a", "16 → 8 steps on edge-1: others wait"],
+    ]);
+    expect(state.items[0]).toMatchObject({ node: "cloud", steps: 8, status: "running" });
+  });
+
+  it("sees nodes come and go, and says each once", () => {
+    const first = after({ kind: "nodes", nodes: [node("edge-1"), node("edge-2")] });
+    expect(first.happenings).toEqual([]);
+    const lost = apply(first, event("lost", { node: "edge-1", reason: "killed" }), 200);
+    const seen = apply(lost, { kind: "nodes", nodes: [node("edge-1", false), node("edge-2"), node("laptop")] }, 201);
+    expect(seen.happenings.map(({ text }) => text)).toEqual(["laptop joined", "edge-1 left: killed"]);
+    const later = apply(seen, { kind: "nodes", nodes: [node("edge-1"), node("edge-2")] }, 300);
+    expect(later.happenings.slice(0, 2).map(({ text }) => text).sort()).toEqual(["edge-1 joined", "laptop left"]);
+  });
+
+  it("remembers a bounded number", () => {
+    let state = EMPTY;
+    for (let i = 0; i < 200; i++) state = apply(state, event("joined", { node: `n${i}` }), 1000 + i);
+    expect(state.happenings).toHaveLength(KEEP_HAPPENINGS);
+    expect(state.happenings[0]?.node).toBe("n199");
   });
 });
 

@@ -126,6 +126,9 @@ class GatewaySection(_Section):
     tick: Duration = 0.1
     api_keys: list[str] = []
     workers: str = "edgegen-runs/workers.json"
+    tls_cert: str = ""
+    tls_key: str = ""
+    traces: str = ""
     payload: PayloadSection = PayloadSection()
 
 
@@ -400,6 +403,8 @@ def _check(config: Config, source: str) -> None:
     """Check what one section alone cannot know."""
     _check_unique(source, "models", [model.name for model in config.models])
     _check_unique(source, "nodes", [node.name for node in config.nodes])
+    if bool(config.gateway.tls_cert) != bool(config.gateway.tls_key):
+        raise ConfigError(f"{source}: gateway.tls_cert and gateway.tls_key go together; give both or none")
     steps = config.gateway.steps
     if sorted(set(steps)) != steps:
         raise ConfigError(f"{source}: gateway.steps must rise without repeating, got {steps}")

@@ -1,6 +1,6 @@
 import asyncio
 
-from edgegen.serve.bus import MAX_SUBSCRIBERS, QUEUE_LENGTH, Bus
+from edgegen.serve.bus import MAX_SUBSCRIBERS, QUEUE_CHARACTERS, QUEUE_LENGTH, Bus
 
 
 async def test_two_subscribers_hear_the_same():
@@ -22,6 +22,18 @@ async def test_a_slow_subscriber_loses_the_oldest_and_blocks_nobody():
     assert len(heard) == QUEUE_LENGTH
     assert heard[0] == '{"step":10}'
     assert subscription.dropped == 10
+
+
+async def test_long_events_are_bounded_by_their_length():
+    bus = Bus()
+    subscription = bus.subscribe()
+    for number in range(40):
+        bus.publish("progress", {"step": number, "preview_b64": "x" * (QUEUE_CHARACTERS // 10)})
+    bus.close()
+    heard = [text async for _, text in subscription.events()]
+    assert sum(map(len, heard)) <= QUEUE_CHARACTERS
+    assert len(heard) == 9
+    assert '"step":39' in heard[-1]
 
 
 async def test_events_wake_whoever_waits():

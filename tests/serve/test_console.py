@@ -3,7 +3,9 @@
 import importlib.machinery
 import importlib.util
 import json
+import os
 import re
+import signal
 import urllib.request
 from pathlib import Path
 from types import ModuleType
@@ -310,3 +312,20 @@ def test_text_can_be_read_in_both_colour_schemes(page, live_gateway, scheme):
         }"""
     )
     assert {name: ratio for name, ratio in contrast.items() if ratio < 4.5} == {}
+
+
+@pytest.mark.browser
+def test_nodes_that_leave_and_join_and_what_keys_took_are_shown_as_it_happens(page, live_gateway):
+    open_page(page, live_gateway)
+    ask(page, "a red circle")
+    wait_until_finished(page)
+    os.kill(live_gateway.runtime.roads.workers["edge-2"].pid, signal.SIGKILL)
+    told = page.get_by_role("region", name="As it happens")
+    told.get_by_text("edge-2 left").first.wait_for(timeout=PICTURE_MS)
+    told.get_by_text("edge-2 joined").first.wait_for(timeout=PICTURE_MS)
+    row = page.get_by_role("region", name="Keys").get_by_role("row").filter(has_text="everybody")
+    row.wait_for(timeout=PICTURE_MS)
+    billed = next(row for row in read(live_gateway, "/v1/usage")["data"] if row["key"] == "everybody")
+    assert billed["pictures"] >= 1
+    assert billed["energy_j"] > 0
+    assert "J" in row.inner_text()

@@ -1,6 +1,6 @@
 /** One door to the gateway: relative addresses, the key, and errors in the gateway's own words. */
 
-import type { Grammar, Item, NodeView, Offer, Plan } from "../types";
+import type { Grammar, Item, KeyUsage, NodeView, Offer, Plan } from "../types";
 
 const KEY = "edgegen.key";
 const READ_MS = 15_000; // small answers; without one the line is taken for dead
@@ -65,6 +65,7 @@ export async function errorOf(response: Response): Promise<GatewayError> {
 export const read = {
   nodes: async () => (await json<{ data: NodeView[] }>("v1/nodes")).data,
   requests: async (limit: number) => (await json<{ data: Item[] }>(`v1/requests?limit=${limit}`)).data,
+  usage: async () => (await json<{ data: KeyUsage[] }>("v1/usage")).data,
   story: (id: string) => json<Record<string, unknown>>(`v1/requests/${encodeURIComponent(id)}`),
   grammar: () => json<Grammar>("v1/grammar"),
   models: async () => names(await json<unknown>("v1/models")),

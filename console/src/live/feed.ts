@@ -9,6 +9,7 @@ const HISTORY = 200; // of the gateway's list; what happens from now on comes by
 const SILENCE_MS = 12_000; // node news comes about once a second
 const OPEN_MS = 15_000; // until the gateway answers at all
 const RECHECK_MS = 30_000; // a slow page may miss events
+const USAGE_MS = 5_000; // what keys took is looked at so often
 const BATCH_MS = 80; // many events, one repaint
 
 let wake: (() => void) | null = null;
@@ -44,6 +45,7 @@ async function session(signal: AbortSignal, opened: () => void): Promise<void> {
   signal.addEventListener("abort", hangUp);
   const tooLate = setTimeout(hangUp, OPEN_MS);
   const recheck = setInterval(() => void catchUp().catch(() => undefined), RECHECK_MS);
+  const bill = setInterval(() => void lookAtUsage(), USAGE_MS);
   const inbox = new Inbox();
   try {
     const open = unfinished();
@@ -60,6 +62,7 @@ async function session(signal: AbortSignal, opened: () => void): Promise<void> {
   } finally {
     clearTimeout(tooLate);
     clearInterval(recheck);
+    clearInterval(bill);
     signal.removeEventListener("abort", hangUp);
     hangUp(); // whatever went wrong, no connection is left behind: a browser has few of them
     inbox.flush();
@@ -76,9 +79,15 @@ async function catchUp(): Promise<void> {
   change((state) => history(state, items, Date.now() / 1000));
 }
 
+async function lookAtUsage(): Promise<void> {
+  const usage = await optional(read.usage(), getState().usage);
+  change((state) => ({ ...state, usage }));
+}
+
 async function prepare(open: string[]): Promise<void> {
   const [nodes, items] = await Promise.all([read.nodes(), read.requests(HISTORY)]);
-  change((state) => history({ ...state, nodes }, items, Date.now() / 1000, open));
+  change((state) => history(apply(state, { kind: "nodes", nodes }, Date.now() / 1000), items, Date.now() / 1000, open));
+  await lookAtUsage();
   const [grammar, models, policies] = await Promise.all([
     getState().grammar ?? optional(read.grammar(), null),
     optional(read.models(), getState().models),

@@ -1,6 +1,7 @@
 /** What the page knows, and how each piece of news changes it. Pure: no clock, no network. */
 
-import type { Grammar, Item, NodeView, Status } from "../types";
+import type { Grammar, Item, KeyUsage, NodeView, Status } from "../types";
+import { comings, remember, worded, type Happening, type What } from "./happenings";
 
 export const KEEP = 500; // items remembered; the oldest go first
 
@@ -18,6 +19,8 @@ export interface State {
   nodes: NodeView[];
   items: Item[]; // newest first
   progress: ReadonlyMap<string, Progress>; // only of pictures being made
+  happenings: readonly Happening[]; // newest first
+  usage: readonly KeyUsage[];
   grammar: Grammar | null;
   models: string[];
   policies: string[];
@@ -29,6 +32,8 @@ export const EMPTY: State = {
   nodes: [],
   items: [],
   progress: new Map(),
+  happenings: [],
+  usage: [],
   grammar: null,
   models: [],
   policies: [],
@@ -36,6 +41,7 @@ export const EMPTY: State = {
 
 export type News =
   | { kind: "item"; item: Partial<Item> & { id: string } }
+  | { kind: "happened"; what: What; body: Partial<Item> & Record<string, unknown>; item: (Partial<Item> & { id: string }) | null }
   | { kind: "progress"; id: string; step: number; steps: number; preview_b64?: string | null }
   | { kind: "nodes"; nodes: NodeView[] };
 
@@ -56,14 +62,16 @@ export function newsOf(event: string, data: string): News | null {
   }
   if (typeof body !== "object" || body === null) return null;
   if (event === "nodes") return { kind: "nodes", nodes: (body as { data: NodeView[] }).data ?? [] };
+  if (event === "joined" || event === "lost") return { kind: "happened", what: event, body: body as Record<string, unknown>, item: null };
   const item = body as Partial<Item> & { id?: string };
   if (typeof item.id !== "string") return null;
   const known = item as Partial<Item> & { id: string };
   if (event === "progress") return { ...(body as { step: number; steps: number }), kind: "progress", id: item.id };
-  if (event === "retargeted") {
+  if (event === "retargeted" || event === "migrated") {
     // The item is the one before the change but for its steps; why they changed is part of its reason once it is over.
     const { reason: _why, step: _step, steps_before: _before, ...rest } = known as typeof known & Record<string, unknown>;
-    return { kind: "item", item: { ...rest, id: known.id, status: "running" } };
+    const changed = { ...rest, id: known.id, status: "running" as const };
+    return { kind: "happened", what: event, body: body as Record<string, unknown>, item: changed };
   }
   if (event === "decided") return { kind: "item", item: { status: "waiting", ...known } };
   if (event === "finished" || event === "failed" || event === "refused" || event === "cancelled") {
@@ -74,10 +82,16 @@ export function newsOf(event: string, data: string): News | null {
 }
 
 export function apply(state: State, news: News, now_s: number): State {
-  if (news.kind === "nodes") return { ...state, nodes: news.nodes };
+  if (news.kind === "nodes") {
+    return { ...state, nodes: news.nodes, happenings: remember(state.happenings, comings(state.nodes, news.nodes, now_s)) };
+  }
   if (news.kind === "progress") return progressed(state, news);
-  const items = upsert(state.items, news.item, now_s);
-  return { ...state, items, progress: stillRunning(state.progress, items) };
+  if (news.kind === "happened") {
+    const said = worded(news.what, news.body, now_s);
+    const told = { ...state, happenings: remember(state.happenings, said ? [said] : []) };
+    return news.item ? changed(told, news.item, now_s) : told;
+  }
+  return changed(state, news.item, now_s);
 }
 
 /**
@@ -88,6 +102,11 @@ export function history(state: State, listed: readonly Item[], now_s: number, op
   const known = new Set(listed.map((item) => item.id));
   const lost = open.filter((id) => !known.has(id)).map((id) => ({ id, status: "failed" as const, error: FORGOTTEN }));
   const items = [...lost, ...[...listed].reverse()].reduce((all, item) => upsert(all, item, now_s), state.items);
+  return { ...state, items, progress: stillRunning(state.progress, items) };
+}
+
+function changed(state: State, item: Partial<Item> & { id: string }, now_s: number): State {
+  const items = upsert(state.items, item, now_s);
   return { ...state, items, progress: stillRunning(state.progress, items) };
 }
 

@@ -34,6 +34,16 @@ export function rolling(
   return out;
 }
 
+/** How much longer pictures took than was predicted: P50 and P95 of actual over predicted, of the last `width`. */
+export function predictionError(items: readonly Item[], width = 100): { count: number; p50: number | null; p95: number | null } {
+  const ratios = items
+    .filter((item) => item.status === "finished")
+    .slice(0, width)
+    .map((item) => (item.actual?.total_s ?? 0) / (item.predicted?.total_s ?? 0))
+    .filter((ratio) => Number.isFinite(ratio) && ratio > 0);
+  return { count: ratios.length, p50: quantile(ratios, 0.5), p95: quantile(ratios, 0.95) };
+}
+
 export interface Summary {
   finished: number;
   refused: number;

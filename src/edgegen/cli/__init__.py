@@ -16,6 +16,7 @@ from edgegen.cli import (
     demo,
     init,
     journal,
+    keys,
     plan,
     policies,
     profile,
@@ -55,6 +56,7 @@ app.add_typer(profile.app, name="profile")
 app.add_typer(builtin.app, name="builtin")
 app.add_typer(journal.app, name="journal")
 app.add_typer(worker.app, name="worker")
+app.add_typer(keys.app, name="keys")
 
 
 def main() -> None:

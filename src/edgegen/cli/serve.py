@@ -29,6 +29,11 @@ def serve(
     log_format: Annotated[
         Literal["console", "json"] | None, typer.Option(help="Default: console on a terminal, else json.")
     ] = None,
+    tls_cert: Annotated[str | None, typer.Option(help="Serve HTTPS with this certificate (PEM).")] = None,
+    tls_key: Annotated[str | None, typer.Option(help="The key of the certificate (PEM).")] = None,
+    traces: Annotated[
+        str | None, typer.Option(help="Send traces to this OpenTelemetry collector: http://127.0.0.1:4318.")
+    ] = None,
     insecure: Annotated[
         bool, typer.Option("--insecure", help="Serve beyond this machine without an API key all the same.")
     ] = False,
@@ -37,14 +42,17 @@ def serve(
     """Serve OpenAI's Images API: workers, dispatcher, page and metrics, until Ctrl-C."""
     from edgegen.assemble import build_fleet
     from edgegen.config import default_config, load_config
+    from edgegen.core.errors import ConfigError
     from edgegen.observe.logs import set_up
-    from edgegen.serve.run import Live, run_gateway
+    from edgegen.serve.run import Live, Tls, run_gateway
     from edgegen.serve.storage.place import Storage
 
     set_up(log_level, form=log_format)
     chosen = load_config(config) if config else default_config()
     fleet = build_fleet(chosen)
     kept = chosen.gateway.journal if journal is None else journal
+    if bool(tls_cert) != bool(tls_key):
+        raise ConfigError("--tls-cert and --tls-key go together; give both or none")
 
     def ready(live: Live) -> None:
         if json:
@@ -59,6 +67,8 @@ def serve(
         journal=kept or None,
         host=host,
         port=port,
+        tls=Tls(tls_cert, tls_key) if tls_cert and tls_key else None,
+        traces=traces,
         insecure=insecure,
         storage=Storage.of(chosen.storage),
         on_ready=ready,

@@ -5,6 +5,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 _LATENCY_S = (0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0)
 _PARTS = ("upload", "queue", "load", "generate", "download")
 _DECISION_S = (0.0001, 0.0003, 0.001, 0.002, 0.003, 0.005, 0.01, 0.03, 0.1, 0.3, 1.0)
+_RATIO = (0.5, 0.75, 0.9, 0.95, 1.05, 1.1, 1.25, 1.5, 2.0, 3.0, 5.0)
 
 
 class Metrics:
@@ -65,8 +66,41 @@ class Metrics:
         )
         self.alive = Gauge("edgegen_node_alive", "1 while a node's worker is up.", ["node"], registry=registry)
         self.lost = Counter("edgegen_node_lost", "Workers that went away.", ["node"], registry=registry)
+        self.joined = Counter("edgegen_node_joined", "Workers that came (back).", ["node"], registry=registry)
+        self.migrations = Counter(
+            "edgegen_migrations", "Pictures that went on elsewhere.", ["node", "to"], registry=registry
+        )
+        self.waiting = Gauge("edgegen_waiting", "Pictures that wait for their start.", registry=registry)
+        self.promised = Gauge(
+            "edgegen_waiting_promised", "Places of the waiting queue kept for those who were told.", registry=registry
+        )
+        self.refused = Counter("edgegen_refused", "Pictures refused or failed, by code.", ["code"], registry=registry)
+        self.throttled = Counter(
+            "edgegen_throttled",
+            "Requests answered with 429, by the scope of the address and the limit that was hit.",
+            ["scope", "limit"],
+            registry=registry,
+        )
+        self.error_ratio = Histogram(
+            "edgegen_prediction_ratio",
+            "Actual over predicted latency, per node; 1 is a perfect prediction.",
+            ["node"],
+            buckets=_RATIO,
+            registry=registry,
+        )
+        self.key_pictures = Counter("edgegen_key_pictures", "Finished pictures per key.", ["key"], registry=registry)
+        self.key_energy_j = Counter(
+            "edgegen_key_energy_joules", "Energy of devices and nodes per key.", ["key"], registry=registry
+        )
+        self.key_money_usd = Counter("edgegen_key_money_usd", "Price per key.", ["key"], registry=registry)
         self.subscribers = Gauge("edgegen_event_subscribers", "Who listens to /v1/events.", registry=registry)
         self.http = Counter("edgegen_http_responses", "HTTP responses.", ["status"], registry=registry)
+
+    def count_key(self, key: str, *, energy_j: float, cost_usd: float) -> None:
+        """Count a picture for the key that it was made for."""
+        self.key_pictures.labels(key).inc()
+        self.key_energy_j.labels(key).inc(energy_j)
+        self.key_money_usd.labels(key).inc(cost_usd)
 
     def render(self) -> bytes:
         """Return the text that Prometheus reads."""

@@ -1,11 +1,14 @@
-"""The parts that the routes work with."""
+"""The parts that the routes work with, and the order in which they begin and end."""
 
 import asyncio
 import dataclasses
 
+from edgegen.observe.tracing import AbstractTracer
+from edgegen.serve.admission import Admission
 from edgegen.serve.auth import Keys
 from edgegen.serve.intake import Intake
 from edgegen.serve.jobs.keeper import Jobs
+from edgegen.serve.keyring import Keyring
 from edgegen.serve.runtime import Runtime
 from edgegen.serve.storage.place import Storage
 from edgegen.serve.workers.admission import Admissions
@@ -18,14 +21,18 @@ class Gateway:
     runtime: Runtime
     intake: Intake
     keys: Keys
-    storage: Storage | None = None  # None: nothing outlives the process, and there are no jobs
+    keyring: Keyring
+    admission: Admission
+    tracer: AbstractTracer
+    storage: Storage | None = None  # None: nothing outlives the process; no jobs, and only the configured keys
     jobs: Jobs | None = None
     admissions: Admissions = dataclasses.field(default_factory=Admissions)
 
     async def open(self) -> None:
-        """Start the workers, and go on with the jobs that have not ended."""
+        """Learn the keys, start the workers, and go on with the jobs that have not ended."""
         if self.storage is not None:
             await self.storage.open()
+        await self.keyring.open()
         await self.runtime.open()
         if self.jobs is not None:
             await self.jobs.open()
@@ -40,5 +47,7 @@ class Gateway:
         if self.jobs is not None and self.jobs.opened:
             await self.jobs.close()
         await self.runtime.close()
+        await self.keyring.close()
         if self.storage is not None:
             await self.storage.close()
+        self.tracer.close()

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 QUEUE_LENGTH = 256
+QUEUE_CHARACTERS = 2**20  # pictures in the making are long
 MAX_SUBSCRIBERS = 64
 
 
@@ -14,15 +15,19 @@ class Subscription:
     """One listener's queue of (kind, JSON text)."""
 
     def __init__(self) -> None:
-        self._events: collections.deque[tuple[str, str]] = collections.deque(maxlen=QUEUE_LENGTH)
+        self._events: collections.deque[tuple[str, str]] = collections.deque()
+        self._characters = 0
         self._ready = asyncio.Event()
         self._closed = False
         self.dropped = 0
 
     def put(self, kind: str, text: str) -> None:
-        """Add an event; when the queue is full the oldest is lost."""
-        self.dropped += len(self._events) == QUEUE_LENGTH
+        """Add an event; when the queue is full, in number or in length, the oldest are lost."""
         self._events.append((kind, text))
+        self._characters += len(text)
+        while len(self._events) > QUEUE_LENGTH or (self._characters > QUEUE_CHARACTERS and len(self._events) > 1):
+            self._take()
+            self.dropped += 1
         self._ready.set()
 
     def close(self) -> None:
@@ -34,11 +39,16 @@ class Subscription:
         """Yield events as they come, until the bus closes."""
         while True:
             while self._events:
-                yield self._events.popleft()
+                yield self._take()
             if self._closed:
                 return
             self._ready.clear()
             await self._ready.wait()
+
+    def _take(self) -> tuple[str, str]:
+        kind, text = self._events.popleft()
+        self._characters -= len(text)
+        return kind, text
 
 
 class Bus:

@@ -7,6 +7,8 @@ import structlog
 
 from edgegen.dispatch.messages import Start
 from edgegen.observe.metrics import Metrics
+from edgegen.observe.tracing import NO_SPAN
+from edgegen.serve import trail
 from edgegen.serve.store import Record, Status
 
 
@@ -22,19 +24,25 @@ class Chronicle:
         record.tell(now_s, "started", node=start.node, model=start.model, steps=start.steps,
                     attempt=start.attempt, reason=start.reason)  # fmt: skip
         self._metrics.placed.labels(start.node, start.model).inc()
+        self._log.debug("picture", request_id=record.group, id=record.id, status="started", node=start.node,
+                        model=start.model, steps=start.steps, attempt=start.attempt)  # fmt: skip
 
     def retargeted(self, record: Record, told: dict[str, Any], now_s: float) -> None:
         """A picture is going to have another number of steps than before."""
         record.tell(now_s, "retargeted", **told)
         direction = "fewer" if told["steps"] < told["steps_before"] else "more"
         self._metrics.retargets.labels(direction).inc()
+        self._log.debug("picture", request_id=record.group, id=record.id, status="retargeted", **told)
 
     def ended(self, record: Record, status: Status, now_s: float) -> None:
         """A picture is there, or will never be."""
         record.tell(now_s, status, **({"reason": record.error} if record.error else {}))
         self._count(record)
         tell = self._log.debug if status in ("finished", "cancelled") else self._log.info
-        tell("picture", id=record.id, status=status, node=record.start.node if record.start else None)
+        node = record.start.node if record.start else None
+        tell("picture", request_id=record.group, id=record.id, status=status, node=node)
+        if record.span is not NO_SPAN:
+            trail.leave(record, now_s - record.request.arrived_s)
 
     def _count(self, record: Record) -> None:
         metrics, actual = self._metrics, record.actual
@@ -42,7 +50,10 @@ class Chronicle:
         if actual is None or record.start is None:
             return
         metrics.actual_s.observe(actual.total_s)
-        metrics.predicted_s.observe(record.start.predicted.total_s)
+        predicted_s = record.start.predicted.total_s
+        metrics.predicted_s.observe(predicted_s)
+        if predicted_s > 0 and math.isfinite(predicted_s):
+            metrics.error_ratio.labels(record.start.node).observe(actual.total_s / predicted_s)
         for part, histogram in metrics.parts_s.items():
             histogram.observe(getattr(actual, part))
         if math.isfinite(record.request.limits.deadline_s):

@@ -12,12 +12,15 @@ from edgegen.dispatch.dispatcher import Dispatcher
 from edgegen.dispatch.fleet import Fleet
 from edgegen.dispatch.journal import FileJournal, Header, NoJournal
 from edgegen.dispatch.rehearsal import rehearse
+from edgegen.observe.tracing import AbstractTracer, NoTracer
 from edgegen.registry import load_policy
+from edgegen.serve.admission import Admission
 from edgegen.serve.assembly import Gateway
 from edgegen.serve.auth import Keys
 from edgegen.serve.intake import Intake
 from edgegen.serve.jobs.keeper import Jobs
 from edgegen.serve.jobs.telling import Targets
+from edgegen.serve.keyring import Keyring
 from edgegen.serve.runtime import Runtime
 from edgegen.serve.storage.place import Storage
 from edgegen.serve.teller import Teller
@@ -36,11 +39,12 @@ def compose(
     maker: Maker = "builtin",
     keys: Keys | None = None,
     storage: Storage | None = None,
+    tracer: AbstractTracer | None = None,
 ) -> Gateway:
     """Return a gateway that nobody has opened yet. `policy` and `keys` replace those of the configuration.
 
-    Without a `storage` it takes no jobs. **Raises** `UnknownNameError` for a policy that is not registered, `ConfigError`
-    for keys that are too short.
+    Without a `storage` it takes no jobs and knows only the configured keys. **Raises** `UnknownNameError` for a policy
+    that is not registered, `ConfigError` for keys that are too short.
     """
     name, settings = policy or config.policy.name, config.gateway
     header = Header.of(fleet, name, max_waiting=settings.max_waiting, ahead=settings.ahead)
@@ -68,12 +72,19 @@ def compose(
         write_first=settings.fsync,
         keep=settings.keep_images,
         tick_s=settings.tick,
+        tracing=tracer is not None and tracer.active,
     )
+    keys = keys_of(config) if keys is None else keys
+    keyring = Keyring(keys, storage.database if storage else None)
+    admission = Admission(runtime, keyring, max_waiting=settings.max_waiting)
     intake, jobs = Intake(config), None
     if storage is not None:
         jobs = Jobs(runtime, intake, storage, config.jobs, Targets.of(config.jobs.webhooks))
+        jobs.bill = admission.follow_job
     admissions = Admissions(settings.workers or None)
-    return Gateway(runtime, intake, keys_of(config) if keys is None else keys, storage, jobs, admissions)
+    return Gateway(
+        runtime, intake, keys, keyring, admission, tracer or NoTracer(), storage=storage, jobs=jobs, admissions=admissions
+    )
 
 
 def keys_of(config: Config) -> Keys:

@@ -145,9 +145,11 @@ class JobList(BaseModel):
 ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"model": ErrorBody, "description": "Something in the request is wrong, or its limits cannot be met."},
     401: {"model": ErrorBody, "description": "No API key, or a wrong one."},
+    403: {"model": ErrorBody, "description": "The API key is for something else."},
     404: {"model": ErrorBody, "description": "There is nothing with this name."},
+    408: {"model": ErrorBody, "description": "The body took too long to come."},
     413: {"model": ErrorBody, "description": "The body is too large."},
-    429: {"model": ErrorBody, "description": "Too many wait; see Retry-After."},
+    429: {"model": ErrorBody, "description": "Too many wait, or the key's quota is used up; see Retry-After."},
     503: {"model": ErrorBody, "description": "No worker can do it now."},
 }
 

@@ -31,5 +31,5 @@ def build_app(gateway: Gateway) -> FastAPI:
     page.install(app)
     describe(app)
     app.add_middleware(Direct, gateway=gateway)
-    app.add_middleware(Guard, keys=gateway.keys, metrics=gateway.runtime.metrics)
+    app.add_middleware(Guard, keys=gateway.keys, metrics=gateway.runtime.metrics, tracer=gateway.tracer)
     return app

@@ -9,6 +9,7 @@ from edgegen.dispatch.fleet import Fleet, NodeSpec
 from edgegen.dispatch.messages import Retarget, Split, Start
 from edgegen.serve.emulate import Radio
 from edgegen.serve.store import Record
+from edgegen.serve.workers import patience
 from edgegen.serve.workers.messages import Job, Pace, Progress, Report
 from edgegen.serve.workers.protocol import AbstractWorker, OnProgress
 
@@ -78,7 +79,8 @@ class Roads:
             upload_s = await radio.upload(path, request.input_bits, start.uplink_share)
         steps = ticket.changes[-1].steps if ticket.changes else start.steps
         job = self._job(ticket, dataclasses.replace(start, steps=steps))
-        report = await self.workers[start.node].run(job, on_progress)
+        worker = self.workers[start.node]
+        report = await patience.run(worker, job, on_progress, predicted_s=start.predicted.total_s)
         if path is not None:
             download_s = await radio.download(path, request.output_bits, start.downlink_share)
         return Arrival(base64.b64decode(report.png_b64), report, upload_s, download_s)
@@ -95,6 +97,8 @@ class Roads:
             seed=start.seed,
             previews=preview_steps(ticket.partial_images, start.steps),
             pace=pace,
+            request_id=ticket.record.group,
+            traceparent=ticket.record.span.traceparent,
             keep_every=ticket.keeper.every if ticket.keeper else 0,
             checkpoint_b64=ticket.keeper.checkpoint(start.model, start.steps) if ticket.keeper else None,
         )

@@ -22,6 +22,7 @@ from edgegen.core.errors import (
 )
 from edgegen.generate.grammar import PromptError
 from edgegen.serve.jobs.records import KeyReusedError
+from edgegen.serve.quotas import QuotaError, whole_s
 from edgegen.serve.storage.blobs import BlobError
 
 log = structlog.get_logger(__name__)
@@ -41,6 +42,7 @@ UNSUPPORTED = {
 _HTTP = {
     404: ("not_found", "there is nothing at this address; GET /openapi.json lists what there is"),
     405: ("method_not_allowed", "this address does not take this method; GET /openapi.json says which"),
+    408: ("body_too_slow", ""),
     413: ("body_too_large", ""),
 }
 _SHOWN = 80  # characters of a wrong value that an answer repeats
@@ -85,8 +87,9 @@ def problem_of(error: EdgegenError) -> Problem:
         case InfeasibleError():
             return Problem(400, message, code="infeasible", extras={"offer": error.offer})
         case BusyError():
-            wait = {"Retry-After": str(max(1, round(error.retry_after_s)))}
-            return Problem(429, message, kind="rate_limit_error", code="queue_full", headers=wait)
+            wait = {"Retry-After": str(whole_s(error.retry_after_s))}
+            code = f"{error.limit}_limit" if isinstance(error, QuotaError) else "queue_full"
+            return Problem(429, message, kind="rate_limit_error", code=code, headers=wait)
         case UnknownNameError(param="model", kind="model"):
             return Problem(404, message, param="model", code="model_not_found")
         case UnknownNameError():

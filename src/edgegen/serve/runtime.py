@@ -30,6 +30,7 @@ from edgegen.dispatch.messages import (
     Tick,
 )
 from edgegen.observe.metrics import Metrics
+from edgegen.observe.tracing import NO_SPAN, AbstractSpan
 from edgegen.serve.bus import Bus
 from edgegen.serve.chores import Chores
 from edgegen.serve.chronicle import Chronicle
@@ -57,11 +58,12 @@ class Runtime:
         write_first: bool = False,
         keep: int = MAX_RECORDS,
         tick_s: float = 0.1,
+        tracing: bool = False,
     ):
         self.dispatcher, self.policy = dispatcher, dispatcher.policy_name
         self.store, self.bus, self.metrics = Store(max_records=keep), Bus(), Metrics()
         self.began = time.time()
-        self._teller, self._tick_s = teller, tick_s
+        self._teller, self._tick_s, self._tracing = teller, tick_s, tracing
         teller.listen(self._decided)
         self._epoch_s = time.monotonic()
         self.roads = Roads(dispatcher.fleet, workers)
@@ -123,14 +125,17 @@ class Runtime:
         side: int,
         partial_images: int = 0,
         keeper: AbstractKeeper | None = None,
+        span: AbstractSpan = NO_SPAN,
     ) -> Ticket:
-        """Hand a request to the dispatcher and return the ticket to wait with.
+        """Hand a request to the dispatcher and return the ticket to wait with. `span` is of what it belongs to.
 
         **Raises** `InputError` when it names what does not exist; every other refusal is the ticket's result.
         """
         if not self.accepting:
             raise WorkerError("the gateway is closing; ask another one")
         record = Record(request, group, self.policy, side)
+        if self._tracing:
+            record.span = span.child("picture", record.created)
         ticket = Ticket(record, asyncio.get_running_loop().create_future(), partial_images, keeper=keeper)
         self._tickets[request.id] = ticket
         try:
@@ -228,6 +233,7 @@ class Runtime:
         if ticket is None:
             return
         ticket.record.offer = reject.offer
+        self.metrics.refused.labels(reject.code).inc()
         if reject.code == "infeasible":
             self._end(ticket, "refused", InfeasibleError(reject.reason, offer=reject.offer))
         elif reject.code == "busy":
@@ -256,6 +262,7 @@ class Runtime:
 
     def _tell(self, ticket: Ticket, what: str, start: Start, error: EdgegenError) -> None:
         now_s, reason = self.now_s(), str(error)
+        log.warning("attempt failed", request_id=ticket.record.group, id=ticket.id, node=start.node, reason=reason)
         self.chores.add(lambda: ticket.record.tell(now_s, what, node=start.node, reason=reason))
 
     def _progress(self, ticket: Ticket, progress: Progress) -> None:
@@ -263,6 +270,8 @@ class Runtime:
             ticket.previews.put_nowait(progress.preview_b64)
         if ticket.record.start is not None and progress.steps != ticket.record.start.steps:
             self._retargeted(ticket, ticket.record.start.steps, progress)
+        if self._tracing:
+            ticket.record.steps.append((self.now_s() - ticket.record.request.arrived_s, progress.step))
         if ticket.keeper is not None:
             ticket.keeper.progressed(ticket.record, progress)
         self.feed(Progressed(progress.id, progress.step, progress.steps))
@@ -309,10 +318,14 @@ class Runtime:
 
     async def _open_worker(self, name: str) -> None:
         await self.roads.workers[name].open(
-            on_lost=lambda reason: self._lost(name, reason), on_joined=lambda: self.feed(NodeJoined(name))
+            on_lost=lambda reason: self._lost(name, reason), on_joined=lambda: self._joined(name)
         )
         if self.roads.workers[name].alive:  # else it joins later
-            self.feed(NodeJoined(name))
+            self._joined(name)
+
+    def _joined(self, name: str) -> None:
+        self.metrics.joined.labels(name).inc()
+        self.feed(NodeJoined(name))
 
     def _lost(self, name: str, reason: str) -> None:
         self.metrics.lost.labels(name).inc()

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 from edgegen.dispatch.messages import Request, Retarget, Split, Start
+from edgegen.observe.tracing import NO_SPAN, AbstractSpan
 
 Status = Literal["waiting", "running", "finished", "failed", "refused", "cancelled"]
 ENDED: frozenset[str] = frozenset({"finished", "failed", "refused", "cancelled"})
@@ -39,6 +40,8 @@ class Record:
     decision: dict[str, Any] | None = None  # the latest, by name
     digest: str | None = None  # of the State that it was taken on
     story: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    span: AbstractSpan = NO_SPAN  # of the picture, in its request's trace
+    steps: list[tuple[float, int]] = dataclasses.field(default_factory=list)  # (s after arrival, step), when traced
 
     @property
     def id(self) -> str:

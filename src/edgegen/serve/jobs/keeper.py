@@ -23,7 +23,7 @@ from edgegen.serve.jobs.archive import Archive, wall_s
 from edgegen.serve.jobs.reading import Reader
 from edgegen.serve.jobs.records import Event, Job, Once
 from edgegen.serve.jobs.telling import Outbox, Targets
-from edgegen.serve.jobs.work import Work
+from edgegen.serve.jobs.work import Bill, Work
 from edgegen.serve.runtime import Runtime
 from edgegen.serve.storage.database import is_away
 from edgegen.serve.storage.place import Storage
@@ -52,6 +52,7 @@ class Jobs:
         self._strays: set[str] = set()
         self._open, self._counted_s = 0, float("-inf")
         self.accepting = self.opened = False
+        self.bill: Bill = lambda account, ticket: None  # is told of every picture that is begun, and for whom
 
     # life
 
@@ -197,6 +198,7 @@ class Jobs:
         if job.id in self._works:  # ours again before an earlier work of ours has left; `_renew` sorts it out
             return
         work = Work(job, self._runtime, self._intake, self._archive, self._storage.blobs, self._section.keep_every)
+        work.bill = self.bill
         self._works[job.id] = work
         self._spawn(self._run(work), job.id)
 

@@ -6,6 +6,7 @@ import binascii
 import dataclasses
 import secrets
 import time
+from collections.abc import Callable
 
 import structlog
 
@@ -29,6 +30,9 @@ TRIES = 3  # for a picture that no worker could make, where each try is several 
 AGAIN_S = 1.0  # before the next one; a worker that was lost starts again meanwhile
 LONGEST_WAIT_S = 5.0  # for a dispatcher that is full
 TELL_EVERY_S = 1.0  # progress between checkpoints is written down so often
+
+
+Bill = Callable[[str, Ticket], None]
 
 
 class StoppedError(EdgegenError):
@@ -121,6 +125,7 @@ class Work:
     def __init__(self, job: Job, runtime: Runtime, intake: Intake, archive: Archive, blobs: Blobs, keep_every: int):
         self.job, self.blobs = job, blobs
         self._runtime, self._intake, self._keep_every = runtime, intake, keep_every
+        self.bill: Bill = lambda account, ticket: None  # is told of every picture that is begun
         self.news = asyncio.Event()  # something was written
         self.scribe = Scribe(archive, job.id, self.news.set, self.stop)
         self._tickets: list[Ticket] = []
@@ -213,6 +218,7 @@ class Work:
             ticket = self._runtime.submit(
                 requests[number], group=self.job.id, side=body.side, keeper=self._keepers[number]
             )
+            self.bill(self.job.account, ticket)
             self._tickets.append(ticket)
         makings = [
             self._kept(number, ticket) for number, ticket in zip(sorted(self._missing), self._tickets, strict=True)

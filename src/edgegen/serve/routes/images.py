@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import json
 import re
-import secrets
 from collections.abc import AsyncGenerator, AsyncIterator
 
 from fastapi import APIRouter, Request, Response
@@ -12,12 +11,13 @@ from pydantic_core import to_json
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.types import Receive
 
-from edgegen.core.errors import EdgegenError
+from edgegen.core.errors import BusyError, EdgegenError
 from edgegen.serve import answers
 from edgegen.serve.assembly import Gateway
 from edgegen.serve.described import ImagesAnswer
 from edgegen.serve.jobs.views import kept_picture
 from edgegen.serve.journey import Ticket
+from edgegen.serve.passage import Passage, passage_of
 from edgegen.serve.pictures import at_side, text_at_side
 from edgegen.serve.problems import Problem, problem_of
 from edgegen.serve.store import Record
@@ -28,6 +28,8 @@ _STREAM: dict[int | str, dict] = {
 }
 _PNG: dict[int | str, dict] = {200: {"content": {"image/png": {}}, "description": "The picture."}}
 PATH = "/v1/images/generations"
+SCOPE = "images"
+SEND_TIMEOUT_S = 30.0  # a client that reads nothing for so long is taken to be gone
 WATCH_AFTER_S = 0.02  # pictures that are done sooner are not worth watching whether their client is still there
 _to_json = json.JSONEncoder(separators=(",", ":")).encode
 _PICTURE_ID = re.compile(r"img_[0-9a-f]{24}")
@@ -60,7 +62,7 @@ def router(gateway: Gateway) -> APIRouter:
 
 async def make(gateway: Gateway, body: ImageBody, request: Request) -> Response:
     """Make the pictures of a body that is well-formed. **Raises** `EdgegenError` and `Problem`."""
-    tickets = _submit(gateway, body)
+    tickets = _submit(gateway, body, passage_of(request.scope))
     if body.stream:
         return _stream(gateway, body, tickets[0])
     records = await _finished(gateway, tickets, request.receive)
@@ -69,19 +71,28 @@ async def make(gateway: Gateway, body: ImageBody, request: Request) -> Response:
     return Response(to_json(answer), media_type="application/json")
 
 
-def _submit(gateway: Gateway, body: ImageBody) -> list[Ticket]:
+def _submit(gateway: Gateway, body: ImageBody, passage: Passage) -> list[Ticket]:
     """Hand all pictures of a body in, or none."""
     runtime, tickets = gateway.runtime, []
-    group = f"req_{secrets.token_hex(12)}"
+    wanted = gateway.intake.requests(body, now_s=runtime.now_s())
+    gateway.admission.enter(passage, len(wanted), SCOPE)
     try:
-        for wanted in gateway.intake.requests(body, now_s=runtime.now_s()):
-            ticket = runtime.submit(wanted, group=group, side=body.side, partial_images=body.partial_images or 0)
+        for request in wanted:
+            ticket = runtime.submit(
+                request, group=passage.id, side=body.side, partial_images=body.partial_images or 0, span=passage.span
+            )
+            gateway.admission.follow(passage, ticket)
             tickets.append(ticket)
             if ticket.done.done():  # refused at once
                 ticket.done.result()
+    except BusyError as error:
+        _abandon(gateway, tickets)
+        raise gateway.admission.full(passage, len(wanted), SCOPE, error) from error
     except EdgegenError:
         _abandon(gateway, tickets)
         raise
+    finally:
+        gateway.admission.leave(passage, len(wanted) - len(tickets))
     return tickets
 
 
@@ -141,7 +152,7 @@ def _stream(gateway: Gateway, body: ImageBody, ticket: Ticket) -> Response:
         finally:
             gateway.runtime.abandon(ticket)
 
-    return EventSourceResponse(events(), headers={"X-Accel-Buffering": "no"})
+    return EventSourceResponse(events(), headers={"X-Accel-Buffering": "no"}, send_timeout=SEND_TIMEOUT_S)
 
 
 async def _partials(body: ImageBody, ticket: Ticket) -> AsyncGenerator[dict, None]:

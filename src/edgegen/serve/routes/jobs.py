@@ -18,13 +18,15 @@ from edgegen.serve.jobs.keeper import Jobs
 from edgegen.serve.jobs.reading import Seen
 from edgegen.serve.jobs.records import Job, Once, Wanted
 from edgegen.serve.jobs.views import event_text, job_head, job_view
+from edgegen.serve.passage import ACCOUNT, passage_of
 from edgegen.serve.problems import Problem
 from edgegen.serve.wire import JobBody
 
 PATH = "/v1/jobs"
-ACCOUNT = "edgegen.account"  # of the ASGI scope: whose key it was; jobs belong to it
+SCOPE = "jobs"
 MAX_PAGE = 100
 _PING_S = 15
+SEND_TIMEOUT_S = 30.0  # a listener that reads nothing for so long is taken to be gone
 _ACCEPTED: dict[int | str, dict[str, Any]] = {
     202: {"model": JobAnswer, "description": "Accepted: it is written down, and will end."},
     409: {"model": ErrorBody, "description": "The Idempotency-Key came before, with another body."},
@@ -56,6 +58,7 @@ def router(gateway: Gateway) -> APIRouter:
         """Accept a request for pictures. The answer comes after it is on the disk; its end is told by the other routes."""
         jobs = _jobs(gateway)
         job, due_s, once = _read(gateway, jobs, body, _account(request), key)
+        gateway.admission.ask(passage_of(request.scope), SCOPE, len(job.pictures))
         job_id = await jobs.accept(job, due_s, once)
         shown = await job_view(jobs, await _seen(jobs, job_id, job.account), _base_url(request))
         headers = {"Location": f"{PATH}/{job_id}"}
@@ -102,7 +105,12 @@ def router(gateway: Gateway) -> APIRouter:
         if last is not None and not (last.isascii() and last.isdigit()):
             raise InputError("Last-Event-ID should be the number of an event", param="Last-Event-ID")
         after = min(int(last or 0), 2**31 - 1)
-        return EventSourceResponse(_stream(jobs, identifier, after), ping=_PING_S, headers={"X-Accel-Buffering": "no"})
+        return EventSourceResponse(
+            _stream(jobs, identifier, after),
+            ping=_PING_S,
+            send_timeout=SEND_TIMEOUT_S,
+            headers={"X-Accel-Buffering": "no"},
+        )
 
     return routes
 

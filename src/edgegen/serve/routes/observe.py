@@ -4,7 +4,7 @@ import json
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 from sse_starlette import EventSourceResponse, ServerSentEvent
@@ -12,11 +12,13 @@ from sse_starlette import EventSourceResponse, ServerSentEvent
 from edgegen.generate import grammar
 from edgegen.serve.assembly import Gateway
 from edgegen.serve.bus import Subscription
+from edgegen.serve.passage import passage_of
 from edgegen.serve.problems import Problem
 from edgegen.serve.store import MAX_RECORDS
 from edgegen.serve.views import models_view, nodes_view, policies_view, story_view
 
 _PING_S = 15
+_SEND_TIMEOUT_S = 30.0  # a listener that reads nothing for so long gives its place to others
 
 
 def router(gateway: Gateway) -> APIRouter:
@@ -62,13 +64,18 @@ def router(gateway: Gateway) -> APIRouter:
             raise Problem(404, "no request with this id; the gateway keeps only the latest ones", code="not_found")
         return story_view(record)
 
+    @routes.get("/v1/usage")
+    async def usage(request: Request) -> dict[str, Any]:
+        """List what keys took since the gateway began; a key that may not observe sees its own."""
+        return {"since": runtime.began, "data": gateway.keyring.totals(passage_of(request.scope).caller)}
+
     @routes.get("/v1/events", response_class=EventSourceResponse)
     async def events() -> EventSourceResponse:
         """Stream what happens: decided, progress, retargeted, finished, failed, refused and, every second, nodes."""
         subscription = runtime.bus.subscribe()
         if subscription is None:
             raise Problem(503, "too many listen to the events already", kind="server_error", code="too_many_listeners")
-        return EventSourceResponse(_events(gateway, subscription), ping=_PING_S)
+        return EventSourceResponse(_events(gateway, subscription), ping=_PING_S, send_timeout=_SEND_TIMEOUT_S)
 
     return routes
 
@@ -86,6 +93,8 @@ def operations(gateway: Gateway) -> APIRouter:
             runtime.metrics.queue.labels(node["name"]).set(node["queue"])
             runtime.metrics.utilisation.labels(node["name"]).set(node["utilisation"])
             runtime.metrics.alive.labels(node["name"]).set(node["alive"])
+        runtime.metrics.waiting.set(len(runtime.dispatcher.waiting))
+        runtime.metrics.promised.set(gateway.admission.promised)
         runtime.metrics.subscribers.set(runtime.bus.listeners)
         return Response(runtime.metrics.render(), media_type=CONTENT_TYPE_LATEST)
 

@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 
 from edgegen.core.errors import InputError, UnknownNameError
 from edgegen.core.policy import AbstractPolicy
 from edgegen.registry import load_policy
 from edgegen.serve.assembly import Gateway
+from edgegen.serve.passage import passage_of
 from edgegen.serve.wire import PlanBody
 
 BUDGET_S = 0.05  # a request may name any policy with any options, but not make the gateway stand still
@@ -19,8 +20,9 @@ def router(gateway: Gateway) -> APIRouter:
     runtime = gateway.runtime
 
     @routes.post("/v1/plan")
-    async def plan(body: PlanBody) -> dict[str, Any]:
+    async def plan(body: PlanBody, request: Request) -> dict[str, Any]:
         """Decide and explain without running anything."""
+        gateway.admission.ask(passage_of(request.scope), "plan")
         wanted = gateway.intake.requests(body, now_s=runtime.now_s())[0]
         name = body.edgegen.policy if body.edgegen else None
         policy = _policy(name).within(BUDGET_S) if name else None

@@ -45,6 +45,8 @@ class Job:
     due_s: float | None = None  # from now; those with the least time to spare come first where several wait
     keep_every: int = 0  # steps between the checkpoints that come with progress; 0: none
     checkpoint_b64: str | None = None  # go on from here: what a worker with the same model gave
+    request_id: str = ""  # of the HTTP request that it belongs to, for logs
+    traceparent: str = ""  # W3C Trace Context, for engines that trace, too; "" when nothing is traced
 
 
 _JOB_FIELDS = tuple(field.name for field in dataclasses.fields(Job))
