@@ -40,7 +40,9 @@ def test_the_public_format_of_llm_traces_is_read(tmp_path):
         "2023-11-16 18:15:50.9951690,396,109\n2023-11-16 18:15:51.2224670,879,55\n"
     )
     assert times(path) == pytest.approx([0.0, 4.314579, 4.541877], abs=1e-6)
-    path.write_text("TIMESTAMP,ContextTokens,GeneratedTokens\n2024-05-10 00:00:00.009930+00:00,1,2\n2024-05-10 00:00:01+00:00,1,2\n")
+    path.write_text(
+        "TIMESTAMP,ContextTokens,GeneratedTokens\n2024-05-10 00:00:00.009930+00:00,1,2\n2024-05-10 00:00:01+00:00,1,2\n"
+    )
     assert times(path) == pytest.approx([0.0, 0.99007], abs=1e-6)
 
 
@@ -68,14 +70,14 @@ def test_moments_of_ones_own_are_read(tmp_path):
 def test_a_file_that_is_no_trace_is_refused_with_its_name(tmp_path, text):
     path = tmp_path / "odd.csv"
     path.write_text(text)
-    with pytest.raises(InputError, match="odd.csv"):
+    with pytest.raises(InputError, match=r"odd\.csv"):
         open_arrivals(str(path))
 
 
 def test_a_name_that_is_no_trace_is_refused_with_those_that_are():
-    with pytest.raises(UnknownNameError, match="azure-llm-conv"):
+    with pytest.raises(UnknownNameError, match=r"azure-llm-conv"):
         open_arrivals("azure-llm-con")
-    with pytest.raises(InputError, match="nowhere.csv"):
+    with pytest.raises(InputError, match=r"nowhere\.csv"):
         open_arrivals("nowhere.csv")
 
 

@@ -18,8 +18,15 @@ from edgegen.core.errors import InputError
 class AbstractArrivals(abc.ABC):
     """Moments at which requests come."""
 
-    mean_hz: float  # requests per second in the long run
-    length_s: float  # how long the trace is; inf for a process
+    @property
+    @abc.abstractmethod
+    def mean_hz(self) -> float:
+        """Requests per second in the long run."""
+
+    @property
+    def length_s(self) -> float:
+        """How long the trace is; inf for a process."""
+        return math.inf
 
     @abc.abstractmethod
     def times(self, seconds: float, rng: np.random.Generator) -> NDArray[np.float64]:
@@ -42,7 +49,6 @@ class Poisson(AbstractArrivals):
     """Independent arrivals at a constant rate."""
 
     rate_hz: float
-    length_s: float = math.inf
 
     def __post_init__(self):
         _positive("rate", self.rate_hz)
@@ -66,7 +72,6 @@ class Bursty(AbstractArrivals):
     ratio: float = 6.0  # the rate in a burst over the rate in calm
     burst_s: float = 3.0  # mean length of a burst
     calm_s: float = 12.0  # mean length of the time between bursts
-    length_s: float = math.inf
 
     def __post_init__(self):
         for name in ("rate_hz", "ratio", "burst_s", "calm_s"):
@@ -101,7 +106,6 @@ class Diurnal(AbstractArrivals):
     rate_hz: float  # on average
     swing: float = 0.8  # 0 = constant, 1 = nobody comes at night
     period_s: float = 86_400.0
-    length_s: float = math.inf
 
     def __post_init__(self):
         _positive("rate", self.rate_hz)
