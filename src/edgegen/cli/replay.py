@@ -25,7 +25,10 @@ def replay(
         str, typer.Argument(help="A named trace (--list), a trace file (.csv) or a journal (.jsonl).")
     ] = "",
     fleet: Annotated[
-        Path | None, typer.Option(help="Configuration with the machines; default: ./edgegen.toml, or the built-in one.")
+        str | None,
+        typer.Option(
+            help="Configuration with the machines, or `diffserve`; default: ./edgegen.toml, or the built-in one."
+        ),
     ] = None,
     policy: Annotated[list[str] | None, typer.Option(help="A policy, or `oracle` for the bound; repeat it.")] = None,
     rate: Annotated[float | None, typer.Option(help="Requests per second on average.", min=1e-6)] = None,
@@ -59,10 +62,11 @@ def replay(
     from edgegen.config import find_config
     from edgegen.core.provenance import of_run
     from edgegen.dispatch.catalog import Catalog
+    from edgegen.experiments.fleets_of_papers import FLEETS, packaged_fleet
     from edgegen.experiments.replaying import Replay, traffic
     from edgegen.registry import DEFAULT
 
-    config = find_config(fleet)
+    config = packaged_fleet(fleet) if fleet in FLEETS else find_config(fleet)
     demand = traffic(
         trace, config, rate_hz=rate, scale=scale, seconds=_seconds(duration), mix=_mix(deadline, min_quality)
     )

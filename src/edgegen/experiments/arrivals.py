@@ -1,6 +1,7 @@
 """Prompts of mixed difficulty, deadline and origin, arriving in bursts."""
 
 import dataclasses
+import math
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -39,7 +40,9 @@ class Ask:
 
     def body(self) -> dict:
         """Return the request as the gateway expects it."""
-        extension = {"deadline_ms": round(self.deadline_s * 1e3), "origin": self.origin, "seed": self.seed}
+        extension: dict = {"origin": self.origin, "seed": self.seed}
+        if self.deadline_s < math.inf:
+            extension["deadline_ms"] = round(self.deadline_s * 1e3)
         if self.min_quality is not None:
             extension["min_quality"] = self.min_quality
         if self.max_energy_j is not None:
@@ -51,6 +54,11 @@ class Ask:
             "response_format": "b64_json",
             "edgegen": extension,
         }
+
+
+def without_limits(ask: Ask) -> Ask:
+    """Return a request whose limits its client keeps for itself, as towards servers that know none."""
+    return dataclasses.replace(ask, deadline_s=math.inf, min_quality=None, max_energy_j=None)
 
 
 def draw_asks(count: int, *, seconds: float, origins: Sequence[str], seed: int) -> list[Ask]:

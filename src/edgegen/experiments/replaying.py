@@ -16,7 +16,7 @@ from edgegen.dispatch.messages import Request
 from edgegen.dispatch.outcomes import Outcome, summary
 from edgegen.dispatch.records import request_from
 from edgegen.dispatch.replay import simulate
-from edgegen.experiments.arrivals import Mix, asks_at, to_requests
+from edgegen.experiments.arrivals import Ask, Mix, asks_at, to_requests
 from edgegen.experiments.foresight import ORACLE, best_possible
 from edgegen.experiments.traces import open_arrivals
 from edgegen.physics.arrivals import AbstractArrivals
@@ -47,7 +47,7 @@ class Traffic:
     config: Config
     arrivals: AbstractArrivals | None
     seconds: float
-    mix: Mix = Mix()
+    mix: Mix | None = None  # None: as the demo
     recorded: tuple[Request, ...] = ()  # instead of arrivals
     factor: float = 1.0  # so many times as often as they came, of what is recorded
 
@@ -71,6 +71,15 @@ class Traffic:
             begin_s = self.recorded[0].arrived_s
             moved = [dataclasses.replace(r, arrived_s=(r.arrived_s - begin_s) / self.factor) for r in self.recorded]
             return [request for request in moved if request.arrived_s < self.seconds]
+        return to_requests(self.config, self.asks(seed))
+
+    def asks(self, seed: int) -> list[Ask]:
+        """Return what clients send, for the same requests live.
+
+        **Raises** `InputError` for a journal: it does not say what else the clients sent.
+        """
+        if self.arrivals is None:
+            raise InputError("recorded requests cannot be sent again; give a process or a trace", param="trace")
         rng = np.random.default_rng(seed)
         times = self.arrivals.times(self.seconds, rng)
         if not 0 < len(times) <= MOST_REQUESTS:
@@ -78,7 +87,7 @@ class Traffic:
                 f"{len(times)} requests come in {self.seconds:g} s, expected 1 to {MOST_REQUESTS}; change --rate or --duration"
             )
         origins = [node.name for node in self.config.nodes if node.tier == "device"]
-        return to_requests(self.config, asks_at(times, origins=origins, rng=rng, mix=self.mix))
+        return asks_at(times, origins=origins, rng=rng, mix=self.mix)
 
 
 def traffic(
@@ -102,7 +111,7 @@ def traffic(
     arrivals = open_arrivals(source)
     arrivals = (arrivals.at_rate(rate_hz) if rate_hz else arrivals).scaled(scale)
     length_s = arrivals.length_s if arrivals.length_s < np.inf else DEFAULT_S
-    return Traffic(config, arrivals, length_s if seconds is None else seconds, mix or Mix())
+    return Traffic(config, arrivals, length_s if seconds is None else seconds, mix)
 
 
 def _recorded(path: Path, config: Config) -> tuple[Request, ...]:

@@ -25,7 +25,7 @@ from edgegen.plan.in_turn import AbstractInTurn, Moment, heaviest, in_time_first
 
 MARGIN = 1.05  # machines are planned for this much more than the rate
 PRIOR_S = 5.0  # so many seconds of the mean rate are counted with those of the tasks that wait
-_GRID = 1.05  # rates are rounded up to powers of this, so that few programs are solved
+_GRID = 1.01  # rates are rounded up to powers of this, so that few programs are solved
 _GOLDEN = 0.6180339887498949
 
 
