@@ -131,7 +131,7 @@ DISTRIBUTIONS = {"PIL": "pillow"}
 # Declared, though no module imports them, and why.
 NEEDED_UNSEEN = {"httptools": "uvicorn is told to read HTTP with it", "onnxscript": "torch's exporter imports it"}
 # Imported though not declared, and who brings them.
-BROUGHT_ALONG = {"starlette": "fastapi", "jaxlib": "jax", "click": "typer", "pydantic-core": "pydantic"}
+BROUGHT_ALONG = {"starlette": "fastapi", "jaxlib": "jax", "click": "typer", "pydantic-core": "pydantic", "scipy": "jax"}
 # Extras beyond the default install, and the part of the package that may import them.
 EXTRAS = {
     "train": ("train",),
