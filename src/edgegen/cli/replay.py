@@ -20,6 +20,9 @@ SHOWN = (
 )
 
 
+PICTURED = ("attainment", "goodput_hz", "quality_in_time", "p50_s", "p95_s", "joules_per_good")
+
+
 def replay(
     trace: Annotated[
         str, typer.Argument(help="A named trace (--list), a trace file (.csv) or a journal (.jsonl).")
@@ -135,9 +138,11 @@ def _compare(work: Any, trace: str, facts: dict, picture: Path | None, json: boo
             rows.append(row)
             progress("replaying", len(rows), total)
     found = entries(rows)
-    title = f"{trace}: {work.traffic.rate_hz:.3g} requests per second, {rows[0]['requests']} in all, {len(work.seeds)} seeds"
+    counts = sorted({row["requests"] for row in rows})
+    span = f"{counts[0]} to {counts[-1]} requests" if len(counts) > 1 else f"{counts[0]} requests"
+    title = f"{trace}: {work.traffic.rate_hz:.3g}/s on average, {span}, {len(work.seeds)} seeds"
     if picture is not None:
-        shown = [entry for entry in found if entry["metric"] in SHOWN]
+        shown = [entry for entry in found if entry["metric"] in PICTURED]
         say(f"wrote {draw_intervals(shown, picture, title=title, provenance=facts)}")
     if json:
         print_json({"rows": _finite(rows), "summary": found, "provenance": facts})
