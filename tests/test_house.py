@@ -135,7 +135,7 @@ NEEDED_UNSEEN = {
     "onnxscript": "torch's exporter imports it",
 }
 # Imported though not declared, and who brings them.
-BROUGHT_ALONG = {"starlette": "fastapi", "jaxlib": "jax", "click": "typer", "pydantic-core": "pydantic"}
+BROUGHT_ALONG = {"starlette": "fastapi", "jaxlib": "jax", "click": "typer", "pydantic-core": "pydantic", "scipy": "jax"}
 # Extras beyond the default install, and the parts of the package that may import them.
 EXTRAS = {
     "train": [("train",), ("generate", "backends", "diffusers.py")],
