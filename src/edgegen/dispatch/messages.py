@@ -73,7 +73,7 @@ class Kept:
 
     model: str
     step: int  # that are done in it
-    steps: int  # that it was to have in all
+    steps: int = -1  # that it was to have in all; -1 where nobody knows any more
     bits: float = 0.0  # its size, which is sent to the next node
 
 

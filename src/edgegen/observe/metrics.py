@@ -23,6 +23,12 @@ class Metrics:
             ["direction"],
             registry=registry,
         )
+        self.migrations = Counter(
+            "edgegen_migrations",
+            "Pictures that a node was asked to give back, because another one can be in time.",
+            ["node", "to"],
+            registry=registry,
+        )
         self.latency_s = Histogram(
             "edgegen_latency_seconds",
             "From the arrival to the picture on the device, as predicted and as it was.",
