@@ -4,6 +4,8 @@ import pytest
 
 from dispatch.fleets import FLEET, dispatcher, request
 from edgegen.dispatch.audit import replay
+from edgegen.dispatch.catalog import Catalog
+from edgegen.dispatch.journal import Header, MemoryJournal, read
 from edgegen.dispatch.messages import (
     Arrived,
     Failed,
@@ -19,6 +21,8 @@ from edgegen.dispatch.messages import (
     Start,
     Tick,
 )
+from edgegen.dispatch.replay import Machines, simulate
+from edgegen.dispatch.slowness import Slowness
 from edgegen.registry import load_policy
 
 BITS = 4e5
@@ -164,3 +168,70 @@ def test_a_checkpoint_with_which_it_cannot_be_in_time_is_let_go():
     assert start.from_step == 0
     (start,) = of(Start, made.handle(Arrived(request(1, deadline_s=2.0), Kept("large", 8, 16, BITS)), 0.0))
     assert start.from_step == 8
+
+
+def throttled(node: str, since_s: float, factor: float, **others) -> Machines:
+    return Machines(lambda name, now_s: factor if name == node and now_s >= since_s else 1.0, **others)
+
+
+def asked(count: int, every_s: float, **parts):
+    return [request(number, at_s=0.5 + every_s * number, **parts) for number in range(count)]
+
+
+def in_time(outcomes) -> int:
+    return sum(outcome.met_limits for outcome in outcomes)
+
+
+def test_in_a_fleet_with_a_throttled_machine_more_are_in_time_than_without_learning(monkeypatch):
+    arrivals = asked(60, 0.15, models=("large",), deadline_s=1.2, min_quality=0.85)
+    machines = throttled("cloud", 3.0, 20.0)
+
+    def kept():
+        return in_time(simulate(Catalog(FLEET), load_policy("certified"), arrivals, machines=machines))
+
+    with_learning = kept()
+    with monkeypatch.context() as patched:
+        patched.setattr(Slowness, "observe", lambda *given, **more: False)
+        assert kept() + 5 <= with_learning
+
+
+def test_pictures_move_in_virtual_time_and_the_journal_tells_of_every_step_of_the_way():
+    journal = MemoryJournal(Header.of(FLEET, "certified", max_waiting=64, ahead=1))
+    arrivals = asked(12, 0.6, models=("large",), steps=16, deadline_s=2.6)
+    ended = simulate(
+        Catalog(FLEET),
+        load_policy("certified"),
+        arrivals,
+        policy_name="certified",
+        journal=journal,
+        machines=throttled("cloud", 2.6, 30.0),
+    )
+    moved = [c["id"] for entry in read(journal.lines)[1] for c in entry["commands"] if c["kind"] == "Migrate"]
+    assert moved
+    for outcome in ended:
+        if outcome.request.id in moved and outcome.status == "finished":
+            assert outcome.start.node == "edge"
+            if outcome.start.from_step:
+                assert outcome.actual.generate_s == pytest.approx(0.02 + (16 - outcome.start.from_step) * 0.04)
+    assert any(outcome.start and outcome.start.from_step for outcome in ended)
+    assert replay(journal.lines, load_policy).same
+
+
+def test_with_checkpoints_a_lost_node_costs_less_time():
+    lost_s = 0.5 + 0.06 + 0.01 + 12.5 * 0.01  # sent, read, and twelve steps and a half
+    arrivals = [request(0, at_s=0.5, nodes=("edge", "cloud"), models=("large",), steps=16)]
+    events = [(0.0, NodeLost("edge", "not up yet")), (0.6, NodeJoined("edge")), (lost_s, NodeLost("cloud", "gone"))]
+
+    def took_s(keep_every):
+        (outcome,) = simulate(
+            Catalog(FLEET),
+            load_policy("greedy-cost"),
+            arrivals,
+            events=events,
+            machines=Machines(keep_every=keep_every),
+        )
+        assert (outcome.status, outcome.start.node) == ("finished", "edge")
+        return outcome.actual.total_s
+
+    assert took_s(0) - took_s(2) == pytest.approx(12 * 0.04 - 4e5 / 10e6)
+    assert took_s(0) - took_s(5) == pytest.approx(10 * 0.04 - 4e5 / 10e6)

@@ -32,6 +32,12 @@ def test_one_hiccup_changes_nothing():
     assert taught([25.0]).factor == 1.0
 
 
+@pytest.mark.parametrize("factor", [0.2, 4.0, 40.0])
+def test_what_is_far_off_twice_in_a_row_is_believed_at_once(factor):
+    assert taught([1.0] * 20 + [factor] * 2).factor == pytest.approx(factor, rel=0.1)
+    assert 0.9 < taught([1.0] * 20 + [factor, 1.0, factor, 1.0]).factor < 1.11
+
+
 @pytest.mark.parametrize("factor", [0.4, 1.5, 3.0])
 def test_a_lasting_change_is_found_within_three_pictures_of_eight_steps_and_forgotten_as_fast(factor):
     slowness = taught([1.0] * 40 + [factor] * 24)
