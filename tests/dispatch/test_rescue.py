@@ -197,14 +197,14 @@ def test_in_a_fleet_with_a_throttled_machine_more_are_in_time_than_without_learn
 
 def test_pictures_move_in_virtual_time_and_the_journal_tells_of_every_step_of_the_way():
     journal = MemoryJournal(Header.of(FLEET, "certified", max_waiting=64, ahead=1))
-    arrivals = asked(12, 0.6, models=("large",), steps=16, deadline_s=2.6)
+    arrivals = asked(8, 1.2, models=("large",), steps=16, deadline_s=2.6)
     ended = simulate(
         Catalog(FLEET),
         load_policy("certified"),
         arrivals,
         policy_name="certified",
         journal=journal,
-        machines=throttled("cloud", 2.6, 30.0),
+        machines=throttled("cloud", 3.01, 30.0),
     )
     moved = [c["id"] for entry in read(journal.lines)[1] for c in entry["commands"] if c["kind"] == "Migrate"]
     assert moved
