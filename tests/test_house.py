@@ -130,9 +130,11 @@ def test_modules_and_functions_keep_to_the_caps(path):
 DISTRIBUTIONS = {"PIL": "pillow"}
 # Declared, though no module imports them, and why.
 NEEDED_UNSEEN = {
+    "accelerate": "diffusers loads weights with it",
     "aiosqlite": "SQLAlchemy reads SQLite with it",
     "httptools": "uvicorn is told to read HTTP with it",
     "onnxscript": "torch's exporter imports it",
+    "peft": "diffusers loads LoRA weights with it",
 }
 # Imported though not declared, and who brings them.
 BROUGHT_ALONG = {"starlette": "fastapi", "jaxlib": "jax", "click": "typer", "pydantic-core": "pydantic", "scipy": "jax"}

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import io
+import time
 
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ from edgegen.serve.workers.messages import (
     pack,
     unpack,
 )
+from edgegen.serve.workers.process import Pulse
 from edgegen.serve.workers.protocol import ReleasedError
 
 
@@ -319,6 +321,31 @@ def test_a_change_between_two_passes_concerns_the_next_one(bench):
     assert last["more"] == (12, 12)
     assert last["late"] == (7, 7)
     assert {m["id"] for m in bench.of("finished")} == {"fewer", "more", "late"}
+
+
+def test_a_worker_that_loads_for_long_is_heard_of_and_only_then(tmp_path):
+    sent = []
+    pulse = Pulse(lambda line: sent.append(decode(line)["type"]), every_s=0.02)
+
+    def open_slowly(folder):
+        while len(sent) < 3:
+            time.sleep(0.005)
+        return Counting(folder.name, Clock())
+
+    maker = BuiltinMaker({"mine": str(tmp_path)}, open_backend=open_slowly, loading=pulse.beating)
+    maker.load("mine")
+    heard = len(sent)
+    assert set(sent) == {"alive"}
+    time.sleep(0.1)
+    assert len(sent) == heard
+
+
+def test_a_gateway_that_is_gone_while_a_model_is_loaded_is_no_error_of_the_loading():
+    def gone(line):
+        raise BrokenPipeError
+
+    with Pulse(gone, every_s=0.001).beating():
+        time.sleep(0.05)
 
 
 def test_an_evicted_model_finishes_what_it_has_begun(bench):

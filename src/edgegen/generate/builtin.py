@@ -65,7 +65,7 @@ def sampling(folder: Path) -> Sampling:
 
 
 def _usual(index: Path) -> Sampling:
-    kind = json.loads(index.read_text()).get("_class_name") if index.is_file() else None
+    kind = json.loads(index.read_text()).get("_class_name", "") if index.is_file() else ""
     return USUAL.get(kind, Sampling())
 
 

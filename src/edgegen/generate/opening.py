@@ -18,7 +18,6 @@ def open_folder(folder: Path) -> Backend:
         from edgegen.generate.backends.diffusers import DiffusersBackend
     except ImportError as error:
         raise InputError(
-            f"{folder} is a diffusers pipeline, which needs torch and diffusers ({error}): install edgegen[train], or export"
-            " the folder elsewhere with `edgegen profile export`"
+            f"{folder} is a diffusers pipeline, which needs torch and diffusers ({error}): install edgegen[train]"
         ) from error
     return DiffusersBackend(folder)

@@ -22,7 +22,7 @@ from edgegen.generate.schedules import CLEAN_AT, SHIFTED_COSINE, WHOLE_WAY, Abst
 
 SAMPLERS = ("ddim", "dpmpp", "euler")
 MAX_STEPS = 100
-KEPT_PATHS = 4096
+KEPT_PATHS = 1024
 
 
 def check_steps(steps: int) -> None:

@@ -1,5 +1,6 @@
 """Makes pictures with the built-in models, or with models of your own: in the same format, or pipelines of diffusers."""
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Hashable, Mapping
 from pathlib import Path
@@ -46,20 +47,26 @@ class _Forming:
 class BuiltinMaker(AbstractMaker):
     """One thread, real denoising; up to `slots` pictures share a pass.
 
-    `folders` are of models that are not built in; `open_backend` opens a folder.
+    `folders` are of models that are not built in; `open_backend` opens a folder, within a block of `loading`.
     """
 
     def __init__(
-        self, folders: Mapping[str, str], *, open_backend: Callable[[Path], Backend] = open_folder, slots: int = 1
+        self,
+        folders: Mapping[str, str],
+        *,
+        open_backend: Callable[[Path], Backend] = open_folder,
+        slots: int = 1,
+        loading: Callable[[], contextlib.AbstractContextManager] = contextlib.nullcontext,
     ):
-        self._folders, self._open, self._slots = folders, open_backend, slots
+        self._folders, self._open, self._slots, self._loading = folders, open_backend, slots, loading
         self._models: dict[str, _Model] = {}
 
     def load(self, model: str) -> None:
         if model not in self._models:
             folder = Path(self._folders[model]) if model in self._folders else builtin.folder(model)
-            backend = self._open(folder)
-            self._models[model] = _Model(backend, builtin.sampling(folder), _Group(Engine(backend, self._slots)))
+            with self._loading():
+                backend = self._open(folder)
+                self._models[model] = _Model(backend, builtin.sampling(folder), _Group(Engine(backend, self._slots)))
 
     def evict(self, model: str) -> None:
         self._models.pop(model, None)  # what is being made with it keeps it until it is finished

@@ -83,7 +83,7 @@ class Errands:
         elif kind == "failed":
             refuse(job[0], JobError(str(message.get("reason")), retry=bool(message.get("retry"))))
         elif kind == "released":
-            refuse(job[0], ReleasedError(int(message.get("step", 0)), message.get("checkpoint_b64")))
+            refuse(job[0], _given_back(message))
 
     def lose(self, reason: str) -> None:
         """Fail everybody who waits: the worker went away."""
@@ -105,6 +105,13 @@ def _shaped(shape: type[T], message: dict[str, Any]) -> T:
         return shape(**message)
     except TypeError as error:
         raise LineError(f"a {shape.__name__} with other fields: {error}") from error
+
+
+def _given_back(message: dict[str, Any]) -> ReleasedError:
+    step, checkpoint_b64 = message.get("step"), message.get("checkpoint_b64")
+    if type(step) is not int or not isinstance(checkpoint_b64, str | None):
+        raise LineError(f"a picture given back with other fields than a step and a checkpoint: step {step!r}")
+    return ReleasedError(step, checkpoint_b64)
 
 
 def resolve(future: asyncio.Future, value: Any) -> None:

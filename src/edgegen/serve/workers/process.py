@@ -5,13 +5,16 @@ no web framework, no jax and no torch, and uses one thread.
 """
 
 import argparse
+import contextlib
 import ctypes
 import os
 import select
 import signal
 import socket
 import sys
+import threading
 import time
+from collections.abc import Callable, Iterator
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before numpy and onnxruntime are loaded
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -30,6 +33,7 @@ from edgegen.serve.workers.messages import (
 )
 
 HEARTBEAT_S = 1.0
+LOADING_S = 600.0  # a model that is not in memory by then is not coming
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -68,16 +72,46 @@ class Line:
         return [decode(line) for line in lines]
 
 
-def make_maker(kind: str, folders: dict[str, str], slots: int = 1) -> AbstractMaker:
+class Pulse:
+    """Says `alive` from a thread of its own while a model is loaded: gigabytes take longer than silence is suffered."""
+
+    def __init__(self, send: Callable[[bytes], None], every_s: float = HEARTBEAT_S):
+        self._send, self._every_s = send, every_s
+
+    @contextlib.contextmanager
+    def beating(self) -> Iterator[None]:
+        """Beat as long as the block lasts, up to `LOADING_S`; nothing else may be sent meanwhile."""
+        ended = threading.Event()
+        thread = threading.Thread(target=self._beat, args=(ended,), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+    def _beat(self, ended: threading.Event) -> None:
+        until_s = time.monotonic() + LOADING_S
+        with contextlib.suppress(OSError):  # the gateway is gone; whoever receives from it will notice
+            while not ended.wait(self._every_s) and time.monotonic() < until_s:
+                self._send(encode("alive"))
+
+
+def make_maker(
+    kind: str,
+    folders: dict[str, str],
+    slots: int = 1,
+    loading: Callable[[], contextlib.AbstractContextManager] = contextlib.nullcontext,
+) -> AbstractMaker:
     """Return the maker of that name; what it needs is imported only then.
 
-    `folders` are of models that are not built in; `slots` pictures share a pass.
+    `folders` are of models that are not built in; `slots` pictures share a pass; `loading` is around what may last.
     """
     if kind == "instant":
         return InstantMaker()
     from edgegen.serve.workers.builtin_maker import BuiltinMaker
 
-    return BuiltinMaker(folders, slots=slots)
+    return BuiltinMaker(folders, slots=slots, loading=loading)
 
 
 def serve(line: Line, maker: AbstractMaker, slots: int) -> None:
@@ -134,7 +168,8 @@ def main(arguments: list[str] | None = None) -> int:
     end_with_parent()
     with socket.socket(fileno=given.fd) as sock:
         try:
-            serve(Line(sock), make_maker(given.maker, folders, given.slots), given.slots)
+            line = Line(sock)
+            serve(line, make_maker(given.maker, folders, given.slots, Pulse(line.send).beating), given.slots)
         except (EOFError, ConnectionError):
             return 0
     return 0
