@@ -22,6 +22,7 @@ from edgegen.cli import (
     reproduce,
     serve,
     simulate,
+    storage,
     study,
     train,
     version,
@@ -53,6 +54,7 @@ for command in (
 app.add_typer(profile.app, name="profile")
 app.add_typer(builtin.app, name="builtin")
 app.add_typer(journal.app, name="journal")
+app.add_typer(storage.app, name="storage")
 
 
 def main() -> None:

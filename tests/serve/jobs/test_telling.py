@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import http.server
+import itertools
 import json
 import threading
 import time
@@ -152,7 +153,7 @@ def test_waits_grow_up_to_a_bound_and_are_not_the_same_for_all():
     middles = [sum(some) / len(some) for some in waits]
     assert middles[0] < telling.FIRST_WAIT_S * 1.5
     assert max(map(max, waits)) <= telling.LONGEST_WAIT_S
-    assert all(later > earlier for earlier, later in zip(middles[:5], middles[1:6], strict=True))
+    assert all(later > earlier for earlier, later in itertools.pairwise(middles[:6]))
     assert len(set(waits[3])) > 1
 
 
