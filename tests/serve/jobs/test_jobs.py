@@ -120,7 +120,8 @@ def test_jobs_are_listed_in_pages_the_newest_first(lite):
         ids = [accepted(client, BODY)["id"] for _ in range(5)]
         first = client.get("/v1/jobs", params={"limit": 3}).json()
         second = client.get("/v1/jobs", params={"limit": 3, "after": first["data"][-1]["id"]}).json()
-        assert client.get("/v1/jobs", params={"after": "job_none"}).status_code == 400
+        for unknown in ("job_none", "\x00"):
+            assert client.get("/v1/jobs", params={"after": unknown}).status_code == 400
     assert [job["id"] for job in first["data"] + second["data"]] == ids[::-1]
     assert (first["has_more"], second["has_more"]) == (True, False)
 

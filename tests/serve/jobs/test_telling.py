@@ -119,6 +119,8 @@ def test_an_address_that_the_configuration_permits_no_more_is_not_told(place):
         "file:///etc/passwd",
         "https://example.com/hooks/one#fragment",
         "https://example.com:port/hooks/one",
+        "https://example.com/hooks/\x00",
+        "https://example.com/hooks/é",
         "nonsense",
         "https://",
     ],
