@@ -10,12 +10,14 @@ from edgegen.assemble import Measured, build_fleet
 from edgegen.config import (
     CATEGORIES,
     GatewaySection,
+    JobsSection,
     LinkSection,
     ModelSection,
     NodeSection,
     ObjectiveSection,
     PayloadSection,
     PolicySection,
+    StorageSection,
     default_config,
     find_config,
     load_config,
@@ -183,7 +185,15 @@ def test_a_ratio_in_decibels_is_understood():
 
 def test_every_key_is_documented_with_its_meaning():
     text = (Path(__file__).parents[1] / "docs" / "configuration.md").read_text()
-    for section in (GatewaySection, PolicySection, ObjectiveSection, ModelSection, NodeSection):
+    for section in (
+        GatewaySection,
+        PolicySection,
+        ObjectiveSection,
+        StorageSection,
+        JobsSection,
+        ModelSection,
+        NodeSection,
+    ):
         for key in section.model_fields.keys() - {"payload", "link"}:
             assert f"`{key}`" in text, key
     for outer, section in (("payload", PayloadSection), ("link", LinkSection)):

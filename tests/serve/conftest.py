@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from edgegen.assemble import Measured, build_fleet
-from edgegen.config import Config, parse_config
+from edgegen.config import Config, StorageSection, parse_config
 from edgegen.dispatch.fleet import Fleet, Speed
 from edgegen.serve.assembly import Gateway
 from edgegen.serve.compose import compose
 from edgegen.serve.run import Live, in_thread
+from edgegen.serve.storage.place import Storage
 from serve import databases
 
 STEPS = [1, 2, 4, 8, 16]
@@ -106,10 +107,11 @@ def make_gateway() -> Callable[..., Callable[[], Gateway]]:
 
 
 @pytest.fixture(scope="module")
-def live_gateway() -> Iterator[Live]:
+def live_gateway(tmp_path_factory) -> Iterator[Live]:
     """A real gateway on a real socket, whose worker processes run the built-in models; `.url` is its address."""
-    config = small_config()
-    with in_thread(lambda: compose(config, build_fleet(config))) as live:
+    config, folder = small_config(), tmp_path_factory.mktemp("storage")
+    section = StorageSection(url=f"sqlite:///{folder / 'edgegen.db'}", blobs=str(folder / "blobs"))
+    with in_thread(lambda: compose(config, build_fleet(config), storage=Storage.of(section, {}))) as live:
         yield live
 
 

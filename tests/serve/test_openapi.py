@@ -11,6 +11,11 @@ checks = pytest.importorskip("schemathesis.specs.openapi.checks")
 
 OPERATIONS = [
     ("POST", "/v1/images/generations"),
+    ("POST", "/v1/jobs"),
+    ("GET", "/v1/jobs"),
+    ("GET", "/v1/jobs/{identifier}"),
+    ("DELETE", "/v1/jobs/{identifier}"),
+    ("GET", "/v1/jobs/{identifier}/events"),
     ("POST", "/v1/plan"),
     ("GET", "/v1/images/{name}.png"),
     ("GET", "/v1/models"),
@@ -51,7 +56,7 @@ def test_every_made_up_request_gets_a_described_answer(described, method, path):
     check()
 
 
-@pytest.mark.parametrize("path", ["/v1/images/generations", "/v1/plan"])
+@pytest.mark.parametrize("path", ["/v1/images/generations", "/v1/jobs", "/v1/plan"])
 def test_a_prompt_that_is_understood_goes_further(described, path):
     @hypothesis.given(case=described[path]["POST"].as_strategy())
     @hypothesis.settings(max_examples=CASES)

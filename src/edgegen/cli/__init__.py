@@ -25,6 +25,7 @@ from edgegen.cli import (
     reproduce,
     serve,
     simulate,
+    storage,
     study,
     train,
     version,
@@ -61,6 +62,7 @@ app.add_typer(builtin.app, name="builtin")
 app.add_typer(journal.app, name="journal")
 app.add_typer(worker.app, name="worker")
 app.add_typer(keys.app, name="keys")
+app.add_typer(storage.app, name="storage")
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ import time
 import httpx
 import pytest
 
+from edgegen.serve.run import in_thread
 from serve.jobs.gateways import BODY, Place, accepted, ended, story, until
 
 PNG_START = b"\x89PNG\r\n\x1a\n"
@@ -119,7 +120,8 @@ def test_jobs_are_listed_in_pages_the_newest_first(lite):
         ids = [accepted(client, BODY)["id"] for _ in range(5)]
         first = client.get("/v1/jobs", params={"limit": 3}).json()
         second = client.get("/v1/jobs", params={"limit": 3, "after": first["data"][-1]["id"]}).json()
-        assert client.get("/v1/jobs", params={"after": "job_none"}).status_code == 400
+        for unknown in ("job_none", "\x00"):
+            assert client.get("/v1/jobs", params={"after": unknown}).status_code == 400
     assert [job["id"] for job in first["data"] + second["data"]] == ids[::-1]
     assert (first["has_more"], second["has_more"]) == (True, False)
 
@@ -198,8 +200,9 @@ def test_when_too_many_have_not_ended_more_are_refused_until_some_have(lite):
             time.sleep(0.1)
 
 
-def test_a_gateway_without_storage_says_that_it_takes_no_jobs(live_gateway):
-    answer = httpx.post(f"{live_gateway.url}/v1/jobs", json=BODY)
+def test_a_gateway_without_storage_says_that_it_takes_no_jobs(make_gateway):
+    with in_thread(make_gateway(maker="inside")) as live:
+        answer = httpx.post(f"{live.url}/v1/jobs", json=BODY)
     assert answer.status_code == 404
     assert answer.json()["error"]["code"] == "no_jobs"
 

@@ -170,7 +170,7 @@ def _parts(url: str) -> tuple[str, str, int, str]:
     if address.username is not None or address.password is not None or address.fragment:
         raise ValueError("should have no user, password or fragment")
     path = unquote(unquote(address.path))
-    if any(sign in url for sign in "\\ \t\r\n") or ".." in path or not url.isascii():
+    if any(sign in url for sign in "\\ \t\r\n") or ".." in path or not (url.isascii() and url.isprintable()):
         raise ValueError("should have no '..', blanks or backslashes")
     return address.scheme, address.hostname.lower(), port, address.path or "/"
 

@@ -76,7 +76,8 @@ def router(gateway: Gateway) -> APIRouter:
     ) -> Response:
         """List jobs, the newest first."""
         jobs = _jobs(gateway)
-        rows = await jobs.reader.page(_account(request), limit + 1, after)
+        known = after is None or _is_id(after)
+        rows = await jobs.reader.page(_account(request), limit + 1, after) if known else None
         if rows is None:
             raise InputError("after should be the id of a job of yours", param="after")
         data = [job_head(row) for row in rows[:limit]]
