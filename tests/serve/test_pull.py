@@ -22,15 +22,16 @@ from edgegen.config import parse_config
 from edgegen.core.errors import ConfigError, InputError, WorkerError
 from edgegen.serve.auth import Keys
 from edgegen.serve.compose import compose
-from edgegen.serve.run import in_thread
+from edgegen.serve.run import in_thread, serving
 from edgegen.serve.workers import checks
 from edgegen.serve.workers.admission import TOKEN_S, Admissions
-from edgegen.serve.workers.joining import Pass, battery, secret_file, socket_address
+from edgegen.serve.workers.joining import Member, Pass, battery, secret_file, socket_address
 from edgegen.serve.workers.messages import PROTOCOL, Pace
 from edgegen.serve.workers.protocol import JobError, WorkerGoneError
 from edgegen.serve.workers.pull import PullWorker
+from edgegen.serve.workers.station import Station
 from serve.engines import until
-from serve.joined import JoinedWorker
+from serve.joined import ARGUMENTS, JoinedWorker
 
 
 def ignore(progress):
@@ -377,6 +378,34 @@ def test_a_laptop_joins_by_the_documented_commands_and_makes_the_pictures_of_its
     assert "working as node edge" in said + logged
     assert token not in said + logged
     assert laptop.returncode == 0
+
+
+async def test_a_machine_finds_back_to_a_gateway_that_was_started_again(tmp_path):
+    config = parse_config(GATEWAY.format(file=tmp_path / "workers.json"))
+    joined: list[bool] = []
+
+    def make():
+        return compose(config, build_fleet(config), maker="inside", policy="planner")
+
+    async with serving(make) as live:
+        port = int(live.url.rpartition(":")[2])
+        member = Member(
+            f"ws://127.0.0.1:{port}/v1/workers",
+            Pass(tmp_path / "secret.json", live.gateway.admissions.issue("edge")),
+            lambda on_message: Station(ARGUMENTS, on_message),
+            on_joined=lambda node, resumed: joined.append(resumed),
+        )
+        working = asyncio.create_task(member.run())
+        async with asyncio.timeout(20):
+            await until(lambda: joined)
+        began_s = time.monotonic()
+    assert time.monotonic() - began_s < 4, "a machine that is there does not hold the end up"
+    async with serving(make, port=port) as live, asyncio.timeout(30):
+        await until(lambda: len(joined) == 2)
+        assert live.runtime.roads.workers["edge"].alive
+        working.cancel()
+        await asyncio.wait({working})
+    assert joined == [False, False]
 
 
 def test_only_a_key_gets_a_token_where_keys_are_needed(tmp_path, monkeypatch):
