@@ -25,7 +25,11 @@ LONG = (
     "train fleet",
     "train aaas",
 )  # run until stopped, or for minutes
-NEEDS_A_FILE = ("journal", "profile check")  # about a file of one's own; tests/cli and tests/dispatch run them
+NEEDS_A_FILE = (
+    "journal",
+    "profile check",
+    "keys revoke",
+)  # about a file of one's own; tests/cli and tests/dispatch run them
 
 
 def blocks(path: Path, language: str) -> list[str]:

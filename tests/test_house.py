@@ -127,11 +127,12 @@ def test_modules_and_functions_keep_to_the_caps(path):
 # -------------------------------------------------------------------------------------------------------- dependencies
 
 # Imported under another name than the one to install.
-DISTRIBUTIONS = {"PIL": "pillow"}
+DISTRIBUTIONS = {"PIL": "pillow", "opentelemetry": "opentelemetry-sdk"}
 # Declared, though no module imports them, and why.
 NEEDED_UNSEEN = {
     "aiosqlite": "SQLAlchemy reads SQLite with it",
     "httptools": "uvicorn is told to read HTTP with it",
+    "opentelemetry-exporter-otlp-proto-http": "the same import as opentelemetry-sdk",
     "onnxscript": "torch's exporter imports it",
 }
 # Imported though not declared, and who brings them.
@@ -142,6 +143,7 @@ EXTRAS = {
     "oracles": ("plan", "certified", "oracles"),
     "cluster": ("plan", "certified", "wide", "on_ray.py"),
     "gym": ("sim", "adapters"),
+    "tracing": ("observe", "tracing.py"),
     "tables": ("experiments", "tables.py"),
 }
 
