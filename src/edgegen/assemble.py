@@ -44,13 +44,14 @@ def build_fleet(config: Config, figures: Mapping[str, Measured] | None = None) -
 
 
 def _node(config: Config, node: NodeSection, figures: Mapping[str, Measured]) -> NodeSpec:
-    link, pace = node.link, config.gateway.pace
+    link, pace = node.link, node.paced(config.gateway.pace)
+    declared = pace or node.stands_alone  # a machine of its own is as fast as it is declared to be, unpadded
     steps = config.gateway.steps
     own = {name: measured(load_profile(profile), steps).speed for name, profile in node.profiles.items()}
     return NodeSpec(
         name=node.name,
         tier=node.tier,
-        speeds={name: _speed(node, name, own.get(name, figures[name].speed), pace) for name in node.models},
+        speeds={name: _speed(node, name, own.get(name, figures[name].speed), declared) for name in node.models},
         memory_bytes=node.memory,
         power_w=node.power,
         transmit_power_w=node.transmit_power,
@@ -61,10 +62,10 @@ def _node(config: Config, node: NodeSection, figures: Mapping[str, Measured]) ->
     )
 
 
-def _speed(node: NodeSection, model: str, own: Speed, pace: bool) -> Speed:
-    """Return the declared speed when nodes are paced, otherwise that of the profile."""
+def _speed(node: NodeSection, model: str, own: Speed, declared: bool) -> Speed:
+    """Return the declared speed, or that of the profile for a process that runs as fast as it can."""
     load_s = node.load_time.get(model, own.load_s)
-    if not pace:
+    if not declared:
         return Speed(own.step_s, own.fixed_s, load_s)
     step_s = node.step_time.get(model, own.step_s * node.slowdown)
     return Speed(step_s, node.fixed_time.get(model, own.fixed_s * node.slowdown), load_s)

@@ -8,6 +8,7 @@ Every field is described in docs/configuration.md.
 import importlib.resources
 import math
 import tomllib
+import urllib.parse
 from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -69,6 +70,25 @@ def _name(text: Any) -> str:
     return text
 
 
+def _address(text: Any) -> str:
+    """Return the address of a server, without the slash or the /v1 that it may end with."""
+    try:
+        parts = urllib.parse.urlsplit(text if isinstance(text, str) else "")
+        good = parts.scheme in ("http", "https") and parts.hostname and not (parts.query or parts.fragment)
+    except ValueError:
+        raise ValueError(f"expected an address such as 'http://10.0.0.5:8000', got {text!r}") from None
+    if not good:
+        raise ValueError(f"expected an address such as 'http://10.0.0.5:8000', got {text!r}")
+    if "@" in parts.netloc:
+        raise ValueError("an address holds no name or key; name the environment variable of the key as key_env")
+    return text.rstrip("/").removesuffix("/v1")
+
+
+def _kind(worker: Any) -> Any:
+    """Let the kind alone stand for a worker that needs no more."""
+    return {"kind": worker} if isinstance(worker, str) else worker
+
+
 Seconds = Annotated[float, _quantity("time")]
 Duration = Annotated[float, _quantity("time", zero=False)]
 Rate = Annotated[float, _quantity("rate", zero=False)]
@@ -105,6 +125,7 @@ class GatewaySection(_Section):
     keep_images: Annotated[int, Field(ge=1)] = 500
     tick: Duration = 0.1
     api_keys: list[str] = []
+    workers: str = "edgegen-runs/workers.json"
     tls_cert: str = ""
     tls_key: str = ""
     traces: str = ""
@@ -167,6 +188,63 @@ class LinkSection(_Section):
     snr: Ratio = math.inf
 
 
+class ProcessWorkerSection(_Section):
+    """A worker process that the gateway starts on its own machine."""
+
+    kind: Literal["process"] = "process"
+
+
+class OpenAIWorkerSection(_Section):
+    """An engine that speaks OpenAI's Images API over HTTP."""
+
+    kind: Literal["openai"]
+    url: Annotated[str, BeforeValidator(_address)]
+    dialect: Literal["openai", "gpt-image", "vllm-omni", "sglang", "localai", "edgegen"] = "openai"
+    key_env: str | None = None
+    model_names: dict[str, str] = {}
+    steps_field: str | None = None
+    size: str | None = None
+    guidance: Annotated[float, Field(ge=0, le=100)] | None = None
+    timeout: Duration = 300.0
+    health: Annotated[str, Field(pattern="^/")] | None = None
+
+
+class PullWorkerSection(_Section):
+    """A machine that joins by itself, from wherever it stands."""
+
+    kind: Literal["pull"]
+    grace: Duration = 20.0
+
+
+class RayWorkerSection(_Section):
+    """Replicas of a Ray Serve deployment."""
+
+    kind: Literal["ray"]
+    address: str | None = None
+    replicas: Annotated[int, Field(ge=1, le=1024)] = 1
+    max_replicas: Annotated[int, Field(ge=1, le=1024)] | None = None
+    side_by_side: Annotated[int, Field(ge=1, le=64)] = 1
+    cpus: Annotated[float, Field(ge=0)] = 1.0
+    gpus: Annotated[float, Field(ge=0)] = 0.0
+
+
+class ReplayWorkerSection(_Section):
+    """A ready picture after the time that the profile says."""
+
+    kind: Literal["replay"]
+
+
+WorkerSection = ProcessWorkerSection | OpenAIWorkerSection | PullWorkerSection | RayWorkerSection | ReplayWorkerSection
+WORKER_SECTIONS: dict[str, type[_Section]] = {
+    "process": ProcessWorkerSection,
+    "openai": OpenAIWorkerSection,
+    "pull": PullWorkerSection,
+    "ray": RayWorkerSection,
+    "replay": ReplayWorkerSection,
+}
+_REAL_MACHINES = (OpenAIWorkerSection, PullWorkerSection, RayWorkerSection)
+
+
 class NodeSection(_Section):
     """One machine that can generate."""
 
@@ -184,6 +262,16 @@ class NodeSection(_Section):
     price: Price = 0.0
     adjustable_clock: bool = False
     link: LinkSection = LinkSection()
+    worker: Annotated[WorkerSection, Field(discriminator="kind"), BeforeValidator(_kind)] = ProcessWorkerSection()
+
+    @property
+    def stands_alone(self) -> bool:
+        """Whether its worker is a machine or an engine of its own, with its own times."""
+        return isinstance(self.worker, _REAL_MACHINES)
+
+    def paced(self, usual: bool) -> bool:
+        """Tell whether steps are padded to declared times: never on a machine of its own, always in a replay."""
+        return not self.stands_alone and (usual or isinstance(self.worker, ReplayWorkerSection))
 
 
 class Config(_Section):
@@ -304,7 +392,7 @@ def _inside(data: Any, part: Any) -> Any:
 def _known_keys(loc: tuple) -> list[str]:
     """Return the keys that the section at a location knows."""
     section: Any = Config
-    inner = {"models": ModelSection, "nodes": NodeSection}
+    inner = {"models": ModelSection, "nodes": NodeSection, **WORKER_SECTIONS}
     for part in loc:
         if isinstance(part, str):
             section = inner.get(part) or section.model_fields[part].annotation
@@ -341,8 +429,22 @@ def _check_node(source: str, node: NodeSection, models: list[str]) -> None:
     _check_unique(where, "models", node.models)
     if node.adjustable_clock and node.tier != "device":
         raise ConfigError(f"{where}.adjustable_clock is for devices; {node.name!r} has tier {node.tier!r}")
+    _check_worker(where, node)
     if node.tier == "device" and node.price > 0:
         raise ConfigError(f"{where}.price: work on the asking device costs energy, not money; remove it")
+
+
+def _check_worker(where: str, node: NodeSection) -> None:
+    match node.worker:
+        case OpenAIWorkerSection(model_names=names):
+            for name in names:
+                if name not in node.models:
+                    raise ConfigError(
+                        f"{where}.worker.model_names names the model {name!r}, which is not one of its models;"
+                        f"{suggest(name, node.models)} known: {', '.join(node.models)}"
+                    )
+        case RayWorkerSection(replicas=least, max_replicas=most) if most is not None and most < least:
+            raise ConfigError(f"{where}.worker.max_replicas must be at least replicas ({least}), got {most}")
 
 
 def _check_unique(source: str, key: str, names: list[str]) -> None:

@@ -26,6 +26,12 @@ _BUILT_IN = {
     "shortest-expected-delay": "edgegen.plan.rules:ShortestExpectedDelay",
     "greedy-quality": "edgegen.plan.rules:GreedyQuality",
     "greedy-cost": "edgegen.plan.rules:GreedyCost",
+    "all-light": "edgegen.plan.in_turn:AllLight",
+    "all-heavy": "edgegen.plan.in_turn:AllHeavy",
+    "least-loaded": "edgegen.plan.in_turn:LeastLoaded",
+    "earliest-deadline-first": "edgegen.plan.in_turn:EarliestDeadlineFirst",
+    "threshold-cascade": "edgegen.plan.cascade:ThresholdCascade",
+    "batch-denoising": "edgegen.plan.batches:BatchDenoising",
 }
 
 

@@ -25,12 +25,25 @@ def under_way(seed: int) -> State:
     return state
 
 
+def continued(seed: int) -> State:
+    """Return machines with queues and tasks that go on from checkpoints: with their model, and steps that are left."""
+    state = fleet(seed, tasks=12, nodes=4)
+    tasks, rng = state.tasks, np.random.default_rng(seed)
+    models = np.flatnonzero((state.models.available & state.nodes.live[:, None]).any(axis=0) & state.models.live)
+    for row in np.flatnonzero(tasks.live)[::3]:
+        tasks.model[row], tasks.steps[row] = rng.choice(models), ANY
+        tasks.kept_steps[row] = rng.choice([1.0, 3.0, 7.0])
+        tasks.energy_budget_j[row], tasks.min_quality[row] = np.inf, 0.0
+    return state
+
+
 CASES = {
     **{f"fleet-{seed}": lambda seed=seed: fleet(seed) for seed in range(6)},
     "fleet-one-task": lambda: fleet(7, tasks=1),
     "fleet-crowded": lambda: fleet(8, tasks=24, nodes=3),
     "fleet-under-way-0": lambda: under_way(0),
     "fleet-under-way-1": lambda: under_way(1),
+    "fleet-continued": lambda: continued(2),
     "cellular-0": lambda: cellular(0, users=5),
     "cellular-1": lambda: cellular(1, users=4, servers=3),
 }

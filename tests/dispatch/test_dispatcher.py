@@ -243,17 +243,17 @@ def test_the_prediction_includes_the_time_already_waited():
     made = dispatcher(always(2, 1, 16), ahead=0)
     made.handle(Arrived(request(0)), 0.0)
     made.handle(Arrived(request(1, at_s=0.1)), 0.1)
-    start = only(starts(made.handle(Progressed("r0", 16, 16), 0.5)))
-    assert start.predicted.queue_s >= 0.4
-    assert start.predicted.total_s == pytest.approx(0.4 + 0.07 + 0.18 + 0.11 + 0.05 - 0.01, abs=0.06)
+    start = only(starts(made.handle(Progressed("r0", 16, 16), 0.23)))
+    assert start.predicted.queue_s >= 0.13
+    assert start.predicted.total_s == pytest.approx(0.13 + 0.07 + 0.18 + 0.11 + 0.05 - 0.01, abs=0.06)
 
 
 def test_progress_shortens_what_a_node_has_promised():
     made = dispatcher(always(2, 1, 16))
     made.handle(Arrived(request(0)), 0.0)
-    before = made.snapshot(0.1)[3]["backlog_s"]
-    made.handle(Progressed("r0", 12, 16), 0.1)
-    after = made.snapshot(0.1)[3]
+    before = made.snapshot(0.19)[3]["backlog_s"]
+    made.handle(Progressed("r0", 12, 16), 0.19)
+    after = made.snapshot(0.19)[3]
     assert after["backlog_s"] == pytest.approx(0.01 + 4 * 0.01)
     assert after["backlog_s"] < before
     assert after["running"] == [{"id": "r0", "model": "large", "step": 12, "steps": 16}]

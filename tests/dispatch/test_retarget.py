@@ -11,7 +11,7 @@ from edgegen.core.errors import InputError
 from edgegen.dispatch import replay
 from edgegen.dispatch.catalog import Catalog
 from edgegen.dispatch.journal import Header, MemoryJournal, read, requests, story
-from edgegen.dispatch.messages import Abandoned, Arrived, NodeLost, Start
+from edgegen.dispatch.messages import Abandoned, Arrived, NodeLost, Progressed, Start
 from edgegen.registry import load_policy
 
 CATALOG = Catalog(FLEET)
@@ -111,7 +111,7 @@ def books():
     made = dispatcher()
     (start,) = (c for c in made.handle(Arrived(lonely()[0]), 1.0) if isinstance(c, Start))
     for step in range(1, 5):
-        made.books.progress("r0", step, 1.2 + step * start.step_s, 16)
+        made.books.progress(Progressed("r0", step, 16), 1.2 + step * start.step_s)
     return made.books
 
 
@@ -126,8 +126,8 @@ def test_a_change_is_booked_with_its_prediction(books):
     assert (run.start.steps, run.start.quality) == (8, QUALITY)
     assert run.start.predicted.generate_s == pytest.approx(start.predicted.generate_s - 8 * start.step_s)
     assert before_s - books.nodes["cloud"].backlog_s(1.24) == pytest.approx(8 * start.step_s)
-    assert not books.progress("r0", 7, 1.3, 8)
-    assert books.progress("r0", 8, 1.31, 8), "the node's compute is free"
+    assert not books.progress(Progressed("r0", 7, 8), 1.3)
+    assert books.progress(Progressed("r0", 8, 8), 1.31), "the node's compute is free"
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_the_books_believe_the_worker_once_it_cannot_obey_any_more(books, wanted
     first = run.start
     books.retarget("r0", change(first, wanted))
     for step, told in reports:
-        books.progress("r0", step, 2.0, told)
+        books.progress(Progressed("r0", step, told), 2.0)
     assert run.start.steps == steps
     assert run.start.quality == (first.quality if steps == 16 else QUALITY)
     assert run.generated == (reports[-1] == (steps, steps))
@@ -157,9 +157,9 @@ def test_of_two_changes_the_books_know_both(books):
     books.retarget("r0", change(run.start, 8))
     books.retarget("r0", change(run.start, 12))
     assert run.start.steps == 12
-    assert not books.progress("r0", 6, 2.0, 8)
+    assert not books.progress(Progressed("r0", 6, 8), 2.0)
     assert run.start.steps == 12  # the second order is still on its way
-    assert books.progress("r0", 8, 2.1, 8)  # and came too late
+    assert books.progress(Progressed("r0", 8, 8), 2.1)  # and came too late
     assert run.start.steps == 8
 
 
@@ -169,13 +169,7 @@ def test_the_books_refuse_a_change_that_cannot_be(books):
         books.retarget("r0", change(run.start, 4))
     with pytest.raises(InputError, match="r0 runs on 'cloud', not on 'edge'"):
         books.retarget("r0", dataclasses.replace(change(run.start, 8), node="edge"))
-    books.progress("r0", 16, 2.0, 16)
+    books.progress(Progressed("r0", 16, 16), 2.0)
     with pytest.raises(InputError, match="has not done all"):
         books.retarget("r0", change(run.start, 24))
     assert run.start.steps == 16
-
-
-def test_without_a_worker_that_tells_its_steps_the_order_counts(books):
-    books.retarget("r0", change(run_of(books).start, 8))
-    assert not books.progress("r0", 7, 2.0)
-    assert books.progress("r0", 8, 2.1)

@@ -7,13 +7,15 @@ from hypothesis import strategies as st
 
 from edgegen.core.errors import InputError
 from edgegen.generate.engine import Engine, EngineError, EngineRequest
-from edgegen.generate.samplers import ALPHAS
+from edgegen.generate.schedules import ALPHAS, SHIFTED_COSINE
 
 
 class Painter:
     """A backend with a known answer: every prompt is a level, and the picture ends at that level."""
 
     latent_shape = (2, 3, 3)
+    schedule = SHIFTED_COSINE
+    fingerprint = "painter"
 
     def __init__(self):
         self.batches = []

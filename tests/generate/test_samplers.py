@@ -10,7 +10,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgegen.core.errors import InputError, UnknownNameError
-from edgegen.generate.samplers import ALPHAS, MAX_STEPS, SAMPLERS, SamplerState, advance, split, timesteps
+from edgegen.generate import samplers
+from edgegen.generate.samplers import MAX_STEPS, SAMPLERS, SamplerState, advance
+from edgegen.generate.schedules import ALPHAS, SHIFTED_COSINE, Discrete, Flow, scaled_linear
+
+DISCRETE = SHIFTED_COSINE.samplers
+
+
+def timesteps(steps):
+    return np.array(SamplerState.start("ddim", steps).path.timesteps)
+
+
+def timestep_in(state, ahead):
+    """The timestep of the latent in so many steps; -1 is clean."""
+    return state.position_in(ahead) - 1
+
+
+def split(latent, guess, timestep):
+    return samplers.split(latent, guess, timestep + 1)
 
 
 def gaussian_v(latents, timestep, mean, spread):
@@ -36,7 +53,7 @@ def run(sampler, steps, start, predict, changes=None):
 
 def path(state):
     """All timesteps that a state still has before it."""
-    return [state.timestep_in(ahead) for ahead in range(state.steps - state.done)]
+    return [timestep_in(state, ahead) for ahead in range(state.steps - state.done)]
 
 
 def after(steps, done, sampler="ddim"):
@@ -51,7 +68,7 @@ def test_the_schedule_is_the_squared_cosine_with_a_sixteenth_of_its_signal_to_no
     assert (np.diff(ALPHAS) < 0).all()
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("sampler", DISCRETE)
 @pytest.mark.parametrize("steps", [1, 2, 3, 5, 16, MAX_STEPS])
 def test_a_point_is_hit_exactly_in_any_number_of_steps(sampler, steps):
     start = np.random.default_rng(0).standard_normal((4, 2, 3, 3), np.float32)
@@ -161,15 +178,15 @@ def test_a_changed_path_starts_where_the_latent_is_falls_strictly_and_has_the_st
         ahead = path(changed)
         assert len(ahead) == wanted - state.done
         assert ahead[0] == state.timestep
-        assert changed.timestep_in(-1) == state.timestep_in(-1) > ahead[0]
+        assert timestep_in(changed, -1) == timestep_in(state, -1) > ahead[0]
         assert (np.diff(ahead) < 0).all()
-        assert ahead[-1] >= 0 > changed.timestep_in(len(ahead))
+        assert ahead[-1] >= 0 > timestep_in(changed, len(ahead))
         gaps = -np.diff([*ahead, -1])
         assert max(gaps) - min(gaps) <= 2  # even but for rounding at both ends
         state = changed
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("sampler", DISCRETE)
 def test_a_change_before_the_first_step_is_a_fresh_start_and_no_change_is_none(sampler):
     for first, wanted in [(16, 8), (8, 100), (1, 7)]:
         assert SamplerState.start(sampler, first).retarget(wanted) == SamplerState.start(sampler, wanted)
@@ -211,13 +228,16 @@ def test_rows_with_different_schedules_do_not_touch_each_other():
 
 def test_a_state_survives_json():
     state = SamplerState("dpmpp", 6, 3, np.random.default_rng(0).standard_normal((2, 4, 4), np.float32))
-    back = SamplerState.from_dict(json.loads(json.dumps(state.to_dict())))
+    back = SamplerState.from_dict(json.loads(json.dumps(state.to_dict())), state.previous, SHIFTED_COSINE)
     assert (back.sampler, back.steps, back.done) == ("dpmpp", 6, 3)
     assert (back.previous == state.previous).all()
-    assert SamplerState.from_dict(SamplerState.start("ddim", 2).to_dict()) == SamplerState("ddim", 2)
+    assert SamplerState.from_dict(SamplerState.start("ddim", 2).to_dict(), None, SHIFTED_COSINE) == SamplerState(
+        "ddim", 2
+    )
     changed = after(16, 4).retarget(9)
-    assert SamplerState.from_dict(json.loads(json.dumps(changed.to_dict()))) == changed
-    assert path(changed) == path(SamplerState.from_dict(changed.to_dict()))
+    again = SamplerState.from_dict(json.loads(json.dumps(changed.to_dict())), None, SHIFTED_COSINE)
+    assert again == changed
+    assert path(changed) == path(again)
 
 
 def test_split_inverts_the_definition_of_v():
@@ -228,6 +248,59 @@ def test_split_inverts_the_definition_of_v():
         found = split(noisy, v, timestep)
         np.testing.assert_allclose(found[0], clean, atol=1e-5)
         np.testing.assert_allclose(found[1], noise, atol=1e-5)
+
+
+@pytest.mark.parametrize("shift", [1.0, 3.0])
+@pytest.mark.parametrize("steps", [1, 4, 28])
+def test_a_flow_follows_straight_lines_to_a_point_exactly(shift, steps):
+    """With noise and picture known, noise - clean is the true direction everywhere, and Euler makes no error."""
+    noise = np.random.default_rng(8).standard_normal((1, 2, 4, 4), np.float32)
+    states, latents = [SamplerState.start("euler", steps, Flow(shift))], noise
+    sigmas = []
+    while not states[0].finished:
+        sigmas.append(states[0].timestep / 1000)
+        latents, clean, states = advance(latents, noise - 0.7, states)
+        np.testing.assert_allclose(clean, 0.7, atol=1e-5)
+    np.testing.assert_allclose(latents, 0.7, atol=1e-5)
+    even = 1 - np.arange(steps) / steps
+    np.testing.assert_allclose(sigmas, shift * even / (1 + (shift - 1) * even), rtol=1e-12)
+
+
+@pytest.mark.parametrize("shift", [1.0, 3.0])
+def test_a_flow_that_is_changed_divides_what_is_left(shift):
+    state = dataclasses.replace(SamplerState.start("euler", 8, Flow(shift)), done=2).retarget(5)
+    assert [state.position_in(ahead) for ahead in range(4)] == [750, 500, 250, 0]
+    assert state.reach == range(3, MAX_STEPS + 1)
+
+
+@pytest.mark.parametrize("sampler", DISCRETE)
+def test_what_a_network_answers_does_not_matter_when_it_knows_the_picture(sampler):
+    """The same knowledge said as v and as epsilon leads to the same latents, on the same betas."""
+    start = np.random.default_rng(9).standard_normal((2, 2, 4, 4), np.float32)
+    found = []
+    for schedule in (scaled_linear("epsilon"), scaled_linear("v_prediction")):
+        states, latents = [SamplerState.start(sampler, 6, schedule)] * 2, start
+        while not states[0].finished:
+            signal, rest = schedule.scales(states[0].position_in(0))
+            clean = 0.3 * np.tanh(latents)
+            noise = (latents - signal * clean) / rest
+            answer = noise if schedule.prediction.name == "epsilon" else signal * noise - rest * clean
+            latents, _, states = advance(latents, answer, states)
+        found.append(latents)
+    np.testing.assert_allclose(*found, atol=2e-5)
+
+
+def test_a_schedule_that_cannot_be_followed_is_refused():
+    for alphas in (np.linspace(0.99, 0.0, 1000), np.linspace(0.99, 0.1, 500), np.linspace(0.1, 0.9, 1000)):
+        with pytest.raises(InputError, match="1000 cumulative alphas that fall and stay above 0"):
+            Discrete("wrong", alphas)
+    with pytest.raises(UnknownNameError, match="no prediction of a network named 'sample'"):
+        scaled_linear("sample")
+    with pytest.raises(InputError, match="the shift of a flow"):
+        Flow(0.0)
+    with pytest.raises(UnknownNameError, match="no sampler named 'ddim'; known: euler"):
+        SamplerState.start("ddim", 4, Flow())
+    assert set(DISCRETE) | set(Flow().samplers) == set(SAMPLERS)
 
 
 def test_what_does_not_exist_is_refused():

@@ -4,7 +4,7 @@ import equinox as eqx
 import numpy as np
 import pytest
 
-from conformance.states import under_way
+from conformance.states import continued, under_way
 from edgegen.core.decision import Decision
 from edgegen.core.state import LOCAL
 from edgegen.physics.options import fresh_quality, options, quality_after, tabulate
@@ -39,7 +39,7 @@ def ends_s(state, decision: Decision) -> dict[int, float]:
     return ends
 
 
-@pytest.mark.parametrize("make", [fleet, under_way])
+@pytest.mark.parametrize("make", [fleet, under_way, continued])
 @pytest.mark.parametrize("seed", range(5))
 def test_nodes_make_one_picture_at_a_time_and_send_one_at_a_time(make, seed):
     state = make(seed)
@@ -68,6 +68,24 @@ def test_fewer_steps_than_planned_leave_the_quality_of_their_strides():
     np.testing.assert_allclose(left[..., eight], low + (like - 4) / 4 * (high - low))
     assert (np.diff(left, axis=2) >= -1e-12).all()
     np.testing.assert_array_equal(quality_after(state, fresh), fresh)  # nothing has started
+
+
+def test_tasks_that_go_on_have_only_their_model_and_steps_that_are_left_and_less_to_do():
+    state = continued(2)
+    anew = eqx.tree_at(lambda s: s.tasks.kept_steps, state, np.zeros(state.task_count))
+    table, whole, rows = options(state), options(anew), np.flatnonzero(state.tasks.kept_steps > 0)
+    assert rows.size
+    for row in rows:
+        kept, model = state.tasks.kept_steps[row], state.tasks.model[row]
+        nodes, models, steps = np.nonzero(table.possible[row])
+        assert set(models) <= {model}
+        assert state.steps[steps].min() > kept
+        assert {*nodes} >= {*np.nonzero(whole.possible[row][:, model, -1])[0]}, "wherever the model is"
+        scale = np.where(np.arange(state.node_count) == LOCAL, state.tasks.device_step_scale[row], 1.0)
+        saved_s = (scale * kept * state.models.step_s[:, model])[:, None]
+        left_s = np.maximum(whole.work_s[row][:, model] - saved_s, 0.0)
+        np.testing.assert_allclose(table.work_s[row][:, model], left_s)
+        np.testing.assert_array_equal(table.upload_s[row], whole.upload_s[row])
 
 
 def test_started_tasks_have_only_their_node_their_model_and_steps_that_are_left():

@@ -10,6 +10,7 @@ from PIL import Image
 
 from edgegen.core.errors import EdgegenError
 from edgegen.generate.engine import Engine, EngineRequest
+from edgegen.generate.schedules import SHIFTED_COSINE
 from edgegen.serve.workers import checks
 from edgegen.serve.workers.builtin_maker import BuiltinMaker
 from edgegen.serve.workers.desk import Desk
@@ -20,6 +21,8 @@ class PlainBackend:
     """A model small enough to follow by hand: it guesses the same clean picture at every step."""
 
     latent_shape = (3, 8, 8)
+    schedule = SHIFTED_COSINE
+    fingerprint = "plain"
 
     def encode(self, prompts):
         return np.array([[[float(len(prompt))]] for prompt in prompts], np.float32)

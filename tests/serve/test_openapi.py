@@ -20,6 +20,7 @@ OPERATIONS = [
     ("GET", "/v1/usage"),
     ("GET", "/v1/requests"),
     ("GET", "/v1/requests/{identifier}"),
+    ("POST", "/v1/workers/tokens"),
     ("GET", "/metrics"),
     ("GET", "/healthz"),
     ("GET", "/readyz"),

@@ -13,9 +13,11 @@ from edgegen.serve.workers.client import ProcessWorker
 from edgegen.serve.workers.instant import InstantWorker
 from edgegen.serve.workers.messages import LineError, Pace, decode, decode_retarget, encode, encode_retarget
 from edgegen.serve.workers.protocol import JobError, WorkerGoneError
+from edgegen.serve.workers.replay import ReplayWorker
 
 WORKERS = {
     "instant": lambda: InstantWorker("here"),
+    "replay": lambda: ReplayWorker("again"),
     "process": lambda: ProcessWorker("there", maker="instant"),
     "process-two-slots": lambda: ProcessWorker("there", maker="instant", slots=2),
 }
@@ -151,7 +153,9 @@ async def test_work_waits_its_turn_with_one_slot_and_runs_side_by_side_with_two(
             return await asyncio.gather(*(worker.run(job, lambda progress: None) for job in jobs))
 
     one_slot, two_slots = await both(WORKERS["process"]), await both(WORKERS["process-two-slots"])
+    replayed = await both(WORKERS["replay"])
     assert one_slot[1].queue_s >= 0.2 - 0.02
+    assert replayed[1].queue_s >= 0.2 - 0.02
     assert two_slots[1].queue_s < 0.15
 
 

@@ -14,18 +14,21 @@ from edgegen.cli import (
     bench,
     builtin,
     demo,
+    gap,
     init,
     journal,
     keys,
     plan,
     policies,
     profile,
+    replay,
     reproduce,
     serve,
     simulate,
     study,
     train,
     version,
+    worker,
 )
 from edgegen.cli.output import report_error
 from edgegen.core.errors import EdgegenError
@@ -44,6 +47,8 @@ for command in (
     plan.plan,
     study.study,
     simulate.simulate,
+    replay.replay,
+    gap.gap,
     train.train,
     reproduce.reproduce,
     policies.policies,
@@ -54,6 +59,7 @@ for command in (
 app.add_typer(profile.app, name="profile")
 app.add_typer(builtin.app, name="builtin")
 app.add_typer(journal.app, name="journal")
+app.add_typer(worker.app, name="worker")
 app.add_typer(keys.app, name="keys")
 
 

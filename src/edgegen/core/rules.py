@@ -28,6 +28,7 @@ def violations(state: State, decision: Decision) -> dict[str, Array]:
         "steps_not_offered": live & placed & ~(decision.steps[:, None] == state.steps[None, :]).any(axis=1),
         "other_steps_than_wanted": live & placed & (state.tasks.steps != ANY) & ~_wanted(state, decision),
         "started_task_moved": live & placed & _moved(xp, state, decision),
+        "kept_steps_undone": live & placed & _undone(state, decision),
         "no_trial": live & placed & (decision.trials < 1),
         "share_outside_0_1": live & placed & ~_shares_sane(decision),
         "power_not_finite": live & placed & ~((decision.power_w >= 0) & (decision.power_w < np.inf)),
@@ -92,9 +93,20 @@ def _available(xp, state: State, decision: Decision) -> Array:
 
 
 def _wanted(state: State, decision: Decision) -> Array:
-    """bool[T]: as many steps as are wanted; for a started task, no more."""
+    """bool[T]: as many steps as are wanted; for a started or continued task, no more."""
     tasks = state.tasks
-    return (decision.steps == tasks.steps) | ((tasks.done_steps >= 0) & (decision.steps < tasks.steps))
+    return (decision.steps == tasks.steps) | (begun(state) & (decision.steps < tasks.steps))
+
+
+def begun(state: State) -> Array:
+    """Return the tasks (bool[T]) that have been started, here or elsewhere: their steps are a most, not a wish."""
+    return (state.tasks.done_steps >= 0) | (state.tasks.kept_steps > 0)
+
+
+def _undone(state: State, decision: Decision) -> Array:
+    """bool[T]: a continued task would take no more steps than it has behind it."""
+    kept = state.tasks.kept_steps
+    return (kept > 0) & (decision.steps.astype(kept.dtype) <= kept)
 
 
 def _moved(xp, state: State, decision: Decision) -> Array:
@@ -137,7 +149,7 @@ def _mend_steps(xp, state: State, decision: Decision) -> Decision:
     offered = (decision.steps[:, None] == state.steps[None, :]).any(axis=1)
     nearest = state.steps[xp.argmin(xp.abs(decision.steps[:, None] - state.steps[None, :]), axis=1)]
     steps = xp.where(offered | (decision.steps < 1), decision.steps, nearest)
-    steps = xp.where((state.tasks.steps != ANY) & (state.tasks.done_steps < 0), state.tasks.steps, steps)
+    steps = xp.where((state.tasks.steps != ANY) & ~begun(state), state.tasks.steps, steps)
     steps = xp.where(state.tasks.live & decision.placed, steps, decision.steps)
     return decision.replace(steps=steps.astype(decision.steps.dtype))
 

@@ -80,5 +80,6 @@ def _blank_tasks(t: int, n: int) -> Tasks:
         local_backlog_s=np.zeros(t),
         planned=np.full(t, -1, dtype=np.int32),
         done_steps=np.full(t, -1.0),
+        kept_steps=np.zeros(t),
         weights=np.tile([1.0, 0.3, 0.2, 0.0], (t, 1)),
     )

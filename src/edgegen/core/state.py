@@ -26,7 +26,7 @@ class Tasks:
     origin: Array  # int[T], which device the task comes from; tasks of one device share its LOCAL compute
     category: Array  # int[T], prompt category, a column of `Models.quality`
     model: Array  # int[T], wanted model row, or ANY
-    steps: Array  # int[T], wanted denoising steps, or ANY; of a started task the most that it may take
+    steps: Array  # int[T], wanted denoising steps, or ANY; of a started or continued task the most that it may take
     input_bits: Array  # float[T], sent up when the task leaves its device
     output_bits: Array  # float[T], sent back
     age_s: Array  # float[T], time since arrival
@@ -43,6 +43,9 @@ class Tasks:
     # float[T], -1 = waiting. A started task keeps its node `planned` (not LOCAL) and its `model`. These steps are done or
     # under way (what is left of that one is in the node's backlog); only the number of steps in all may still change.
     done_steps: Array
+    # float[T], 0 = none. A waiting task that was begun elsewhere goes on after so many steps, which are kept in a checkpoint of
+    # its `model`; any node that has the model will do.
+    kept_steps: Array
     weights: Array  # float[T, 4], worth of quality, time, energy and money (see `physics.objective`)
 
 

@@ -88,10 +88,16 @@ def run_demo(
 def run_live(
     config: Config, fleet: Fleet, policy: str, asks: Sequence[Ask], told: Callable[[Outcome], None]
 ) -> list[Judged]:
-    """Send the requests to a gateway of their own under a policy; `told` is called with every outcome."""
+    """Send the requests to a gateway of their own under a policy and judge; `told` is called with every outcome."""
+    return judge_all(send_live(config, fleet, policy, asks, told))
+
+
+def send_live(
+    config: Config, fleet: Fleet, policy: str, asks: Sequence[Ask], told: Callable[[Outcome], None]
+) -> list[Outcome]:
+    """Send the requests to a gateway of their own under a policy; the workers are processes that make real pictures."""
     with in_thread(lambda: compose(config, fleet, policy=policy)) as live:
-        outcomes = asyncio.run(send_all(live.url, asks, on_outcome=told))
-    return judge_all(outcomes)
+        return asyncio.run(send_all(live.url, asks, on_outcome=told))
 
 
 def best_fixed_steps(config: Config, fleet: Fleet, asks: Sequence[Ask]) -> tuple[str, float]:

@@ -11,7 +11,8 @@ from edgegen.core.errors import InputError
 from edgegen.core.state import LOCAL
 from edgegen.dispatch.catalog import Catalog, NodeLoad, TaskRow
 from edgegen.dispatch.fleet import NodeSpec, Speed
-from edgegen.dispatch.messages import Retarget, Split, Start
+from edgegen.dispatch.messages import Kept, Progressed, Retarget, Split, Start
+from edgegen.dispatch.slowness import Slowness
 
 WINDOW_S = 30.0  # utilisation looks back this far
 
@@ -26,12 +27,30 @@ class Run:
     air_s: float = 0.0  # how long its picture takes the downlink
     step: int = 0
     since_s: float = 0.0  # when the last thing happened: it got its turn after its upload, or finished a step
+    slow: float = 1.0  # by which its node takes longer than the profile says
+    kept: Kept | None = None  # the latest checkpoint, if any was made
+    leaving: bool = False  # it was asked to leave the node
     asked: dict[int, Start] = dataclasses.field(default_factory=dict)  # whatever it was told to be, by steps
 
     @property
     def most_steps(self) -> int:
         """What it was first planned with: time that was not there when it started is better kept for who comes next."""
         return max(self.start.steps, *self.asked, 0)
+
+    @property
+    def step_s(self) -> float:
+        """Predicted seconds of a step."""
+        return self.start.step_s * self.slow
+
+    @property
+    def fixed_s(self) -> float:
+        """Predicted seconds outside of the steps; half of them before, half after."""
+        return self.start.fixed_s * self.slow
+
+    @property
+    def waits(self) -> bool:
+        """Whether none of the steps that were asked of this node is done."""
+        return self.step <= self.start.from_step
 
     @property
     def generated(self) -> bool:
@@ -54,20 +73,20 @@ class Run:
     @property
     def work_s(self) -> float:
         """The predicted seconds of the node's time that it still needs; half of the fixed part comes last."""
-        start = self.start
-        if self.step == 0:
-            return start.predicted.load_s + start.fixed_s + start.steps * start.step_s
-        return start.fixed_s / 2 + (start.steps - self.step) * start.step_s
+        left_s = (self.start.steps - self.step) * self.step_s
+        if self.waits:
+            return self.start.predicted.load_s + self.fixed_s + left_s
+        return self.fixed_s / 2 + left_s
 
     def free_s(self, free_s: float, now_s: float) -> float:
         """Return when the node is free again if it is free for this run at `free_s`."""
-        if self.step == 0 and (free_s > now_s or self.ready_s > now_s):
+        if self.waits and (free_s > now_s or self.ready_s > now_s):
             return max(free_s, self.ready_s) + self.work_s
         spent_s = max(0.0, now_s - self.since_s)
         if not self.generated:
             # One that is late may end its step at any moment; the steps after that cannot have begun.
             left = max(0, self.start.steps - self.step - 1)
-            return free_s + max(self.start.fixed_s / 2 + left * self.start.step_s, self.work_s - spent_s)
+            return free_s + max(self.fixed_s / 2 + left * self.step_s, self.work_s - spent_s)
         return free_s + max(0.0, self.work_s - spent_s)
 
 
@@ -83,6 +102,7 @@ class NodeBook:
     finished: int = 0
     energy_j: float = 0.0
     spans: collections.deque[tuple[float, float]] = dataclasses.field(default_factory=collections.deque)
+    slowness: Slowness = dataclasses.field(default_factory=Slowness)
 
     def has_room(self, ahead: int) -> bool:
         """Whether another request may be started: few wait for the node's time, and few for its downlink."""
@@ -107,7 +127,7 @@ class NodeBook:
         free_s, made_s = 0.0, now_s
         for run in self.runs.values():
             if run.generated:
-                free_s = max(free_s, run.since_s + run.start.fixed_s / 2) + run.air_s
+                free_s = max(free_s, run.since_s + run.fixed_s / 2) + run.air_s
             else:
                 made_s = run.free_s(made_s, now_s)
                 free_s = max(free_s, made_s) + run.air_s
@@ -121,16 +141,16 @@ class NodeBook:
         """
         free_s, sent_s, busy, found = now_s, now_s, False, []
         for run in self.runs.values():
-            begun = run.step + 1 if not busy and (run.step > 0 or run.since_s <= now_s) else 0
+            begun = run.step + 1 if not busy and (not run.waits or run.since_s <= now_s) else 0
             if run.generated or begun >= run.start.steps or run.row.request.wish.steps is not None:
-                made_s = run.since_s + run.start.fixed_s / 2 if run.generated else run.free_s(free_s, now_s)
+                made_s = run.since_s + run.fixed_s / 2 if run.generated else run.free_s(free_s, now_s)
                 free_s = max(free_s, run.free_s(free_s, now_s))
                 sent_s = max(sent_s, made_s) + run.air_s
                 busy |= not run.generated
                 continue
             if begun:
-                first_s = run.start.predicted.load_s + run.start.fixed_s / 2 if run.step == 0 else 0.0
-                free_s += max(0.0, first_s + run.start.step_s - (now_s - run.since_s))
+                first_s = run.start.predicted.load_s + run.fixed_s / 2 if run.waits else 0.0
+                free_s += max(0.0, first_s + run.step_s - (now_s - run.since_s))
             busy = True
             found.append((run, begun))
         return free_s - now_s, max(0.0, sent_s - now_s), found
@@ -139,9 +159,10 @@ class NodeBook:
         """Return until when compute and downlink are busy if every open run finishes as soon as the offered steps let it."""
         free_s, sent_s, found = self.still_open(now_s)
         for run, begun in found:
-            first_s = run.start.fixed_s / 2 if begun else run.start.predicted.load_s + run.start.fixed_s
-            fewest = min((steps for steps in offered if steps > begun), default=run.start.steps)
-            free_s += first_s + (min(fewest, run.start.steps) - begun) * run.start.step_s
+            first_s = run.fixed_s / 2 if begun else run.start.predicted.load_s + run.fixed_s
+            done = max(begun, run.start.from_step)
+            fewest = min((steps for steps in offered if steps > done), default=run.start.steps)
+            free_s += first_s + (min(fewest, run.start.steps) - done) * run.step_s
             sent_s = max(free_s, sent_s) + run.air_s
         return free_s, sent_s
 
@@ -149,9 +170,32 @@ class NodeBook:
         """The run in front has left the node's compute: the next one gets its turn now."""
         for run in self.runs.values():
             if not run.generated:
-                if run.step == 0:
+                if run.waits:
                     run.since_s = max(ended_s, run.ready_s)
                 return
+
+    def ends_s(self, now_s: float) -> dict[str, float]:
+        """Return, by request, the moment at which its picture will have left the downlink, as things stand."""
+        free_s, sent_s, ends = now_s, now_s, {}
+        for name, run in self.runs.items():
+            made_s = run.since_s + run.fixed_s / 2 if run.generated else run.free_s(free_s, now_s)
+            free_s = run.free_s(free_s, now_s)
+            ends[name] = sent_s = max(made_s, sent_s) + run.air_s
+        return ends
+
+    def measure(self, run: Run, step: int, now_s: float) -> bool:
+        """Learn from a step that is done how fast the node is; return whether predictions change."""
+        start, steps = run.start, step - run.step
+        expected_s = steps * start.step_s
+        if run.waits:  # the time until now holds more than steps
+            if start.predicted.load_s > 0 or start.model not in self.resident:
+                return False
+            expected_s += start.fixed_s / 2
+        if not self.slowness.observe(expected_s, now_s - run.since_s, steps=steps):
+            return False
+        for other in self.runs.values():
+            other.slow = self.slowness.factor
+        return True
 
     def book_finished(self, run: Run, actual: Split, now_s: float) -> None:
         """Count what a finished run took."""
@@ -168,8 +212,8 @@ class NodeBook:
             self.spans.popleft()
         busy_s = sum(end_s - max(start_s, begin_s) for start_s, end_s in self.spans)
         for run in self.runs.values():
-            if run.step > 0 and not run.generated:
-                busy_s += run.step * run.start.step_s
+            if not run.waits and not run.generated:
+                busy_s += (run.step - run.start.from_step) * run.step_s
         window_s = max(now_s - begin_s, 1e-9)
         return min(1.0, busy_s / window_s)
 
@@ -203,7 +247,8 @@ class Books:
         """Book a start."""
         book = self.nodes[start.node]
         half_rtt_s = self.catalog.path(row.request.origin, start.node).rtt_s / 2
-        run = Run(row, start, now_s, air_s=max(0.0, start.predicted.download_s - half_rtt_s))
+        air_s = max(0.0, start.predicted.download_s - half_rtt_s)
+        run = Run(row, start, now_s, air_s=air_s, step=start.from_step, slow=book.slowness.factor)
         run.since_s = run.ready_s
         book.runs[start.id] = run
         self._where[start.id] = start.node
@@ -227,17 +272,19 @@ class Books:
         changed = {"steps": command.steps, "quality": command.quality, "predicted": command.predicted}
         run.asked[command.steps] = run.start = dataclasses.replace(start, **changed)
 
-    def progress(self, request_id: str, step: int, now_s: float, steps: int | None = None) -> bool:
+    def progress(self, done: Progressed, now_s: float) -> bool:
         """Note a finished step; return whether the node's compute became free for the next request.
 
-        `steps` are those that the worker says it is going to do: they tell whether it obeyed a change.
+        The steps that the worker says it is going to do tell whether it obeyed a change.
         """
-        book = self.node_of(request_id)
-        run = book.runs[request_id]
+        book, step = self.node_of(done.id), done.step
+        run = book.runs[done.id]
+        if done.kept_bits is not None and step >= run.step:
+            run.kept = Kept(run.start.model, step, run.most_steps, done.kept_bits)
         if step <= run.step:
             return False
-        if steps is not None:
-            run.hear(step, steps)
+        run.hear(step, done.steps)
+        book.measure(run, step, now_s)
         run.step, run.since_s = step, now_s
         book.resident.add(run.start.model)
         book.loading.discard(run.start.model)
@@ -301,6 +348,7 @@ class Books:
         for name, row in catalog.models.items():
             having = [book for book in self._devices if name in book.spec.speeds]
             resident[LOCAL, row] = bool(having) and all(name in book.resident for book in having)
+        slowness = [book.slowness.factor for book in self._servers]
         device_backlog = np.array([book.backlog_s(now_s) for book in self._devices])
         device_live = np.array([book.alive for book in self._devices])
         for node, seconds in ahead:
@@ -308,7 +356,16 @@ class Books:
                 device_backlog[catalog.device_row(node)] += seconds
             else:
                 backlog[catalog.node_row(node)] += seconds
-        return NodeLoad(live, backlog, downlink, resident, device_live, device_backlog)
+        return NodeLoad(
+            live=live,
+            backlog_s=backlog,
+            downlink_backlog_s=downlink,
+            resident=resident,
+            device_live=device_live,
+            device_backlog_s=device_backlog,
+            slowness=(1.0, *slowness, *([1.0] * (catalog.node_count - 1 - len(slowness)))),
+            device_slowness=np.array([book.slowness.factor for book in self._devices]),
+        )
 
     def initial_models(self, node: str) -> list[str]:
         """Return the models that a node should hold from the beginning: in its order, as far as its memory goes."""
@@ -342,7 +399,7 @@ class Books:
 
     def _entry(self, book: NodeBook, now_s: float, planned: int) -> dict:
         spec = book.spec
-        begun = [run for run in book.runs.values() if run.step > 0 and not run.generated]
+        begun = [run for run in book.runs.values() if not run.waits and not run.generated]
         running = [{"id": r.start.id, "model": r.start.model, "step": r.step, "steps": r.start.steps} for r in begun]
         link = {"uplink_bps": spec.link.uplink_bps, "downlink_bps": spec.link.downlink_bps, "rtt_s": spec.link.rtt_s}
         return {
@@ -354,6 +411,7 @@ class Books:
             "running": running,
             "backlog_s": book.backlog_s(now_s),
             "utilisation": book.utilisation(now_s),
+            "slowness": book.slowness.factor,
             "alive": book.alive,
             "paced": spec.paced,
             "emulated": list(spec.emulated),
@@ -373,6 +431,6 @@ def idle(catalog: Catalog) -> NodeLoad:
 
 
 def speed_at(spec: NodeSpec, model: str, clock: float) -> Speed:
-    """Return the times of a model on a node whose clock runs at a fraction of its full clock."""
+    """Return the times that the profile gives a model on a node whose clock runs at a fraction of its full clock."""
     speed = spec.speeds[model]
     return Speed(speed.step_s / clock, speed.fixed_s / clock, speed.load_s)

@@ -17,7 +17,7 @@ from edgegen.core.arrays import next_power_of_two
 from edgegen.core.errors import InputError, UnknownNameError
 from edgegen.core.state import ANY, LOCAL, Links, Models, Nodes, State, Tasks
 from edgegen.dispatch.fleet import TIERS, Fleet, Link, ModelSpec, NodeSpec
-from edgegen.dispatch.messages import Request, Start, Wish
+from edgegen.dispatch.messages import Kept, Request, Start, Wish
 
 LEAST_TASKS = 8  # task tables have at least this many rows, so that few shapes occur
 _TASK_COLUMNS = tuple(field.name for field in dataclasses.fields(Tasks))
@@ -35,6 +35,8 @@ class TaskRow:
     allowed: NDArray[np.bool_]  # [N], nodes that the wish permits
     permitted: NDArray[np.bool_]  # [N, M], of these, models that the wish permits and the node or device has
     plain: bool  # `permitted` says nothing that the State's own columns do not say
+    kept: int = 0  # steps that a checkpoint holds, from which it goes on
+    anew: "TaskRow | None" = None  # of one that goes on: what it is without its checkpoint
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +60,8 @@ class NodeLoad:
     resident: NDArray[np.bool_]  # [N, M]
     device_live: NDArray[np.bool_]  # [D]
     device_backlog_s: NDArray[np.float64]  # [D]
+    slowness: tuple[float, ...]  # [N], by which times of generation are longer than the profiles say; 1 in row LOCAL
+    device_slowness: NDArray[np.float64]  # [D], likewise
 
 
 class Catalog:
@@ -85,6 +89,7 @@ class Catalog:
         self._per_node = self._build_per_node()
         self._scales = [self._device_scale(row) for row in range(len(self.devices))]
         self._granted = functools.lru_cache(maxsize=256)(self._grant)  # requests mostly wish the same
+        self._models_when = functools.lru_cache(maxsize=64)(self._slowed)  # and machines are mostly as fast as before
         self.digest = _digest(_arrays(self._models), self._links, self.steps, *self._per_node)
 
     # names and rows
@@ -152,7 +157,8 @@ class Catalog:
         allowed, permitted = row.allowed.copy(), row.permitted.copy()
         allowed[self.node_row(node)] = False
         permitted[self.node_row(node)] = False
-        return dataclasses.replace(row, allowed=allowed, permitted=permitted)
+        anew = self.without(row.anew, node) if row.anew else None
+        return dataclasses.replace(row, allowed=allowed, permitted=permitted, anew=anew)
 
     def under_way(self, row: TaskRow, start: Start, most: int, left_bits: float) -> TaskRow:
         """Return a started request: it stays where it is with its model and at most its steps, and has `left_bits` to send."""
@@ -163,6 +169,30 @@ class Catalog:
         allowed = np.arange(self.node_count) == node
         permitted = allowed[:, None] & (np.arange(self.model_count) == model)[None, :]
         return dataclasses.replace(row, ints=ints, floats=floats, allowed=allowed, permitted=permitted, plain=True)
+
+    def continued(self, row: TaskRow, kept: Kept) -> TaskRow:
+        """Return a request that goes on from a checkpoint: with the model that made it and at most the steps planned then.
+
+        Without such a model on any node that it may run on, or with nothing left to do, it is as it was.
+        """
+        row = row.anew or row
+        model = self.models.get(kept.model)
+        if model is None or not row.permitted[:, model].any() or not any(s > kept.step for s in self.fleet.steps):
+            return row
+        ints, floats = row.ints.copy(), row.floats.copy()
+        ints[3:] = model, kept.steps
+        floats[0] += kept.bits
+        permitted = row.permitted & (np.arange(self.model_count) == model)[None, :]
+        told = row.allowed[:, None] & self._models.available & (np.arange(self.model_count) == model)[None, :]
+        return dataclasses.replace(
+            row,
+            ints=ints,
+            floats=floats,
+            permitted=permitted,
+            plain=bool((told == permitted).all()),
+            kept=kept.step,
+            anew=row,
+        )
 
     def state(
         self,
@@ -204,19 +234,20 @@ class Catalog:
             energy_budget_j=floats[5],
             money_budget_usd=floats[6],
             allowed=allowed,
-            device_step_scale=floats[7],
+            device_step_scale=floats[7] * load.device_slowness[origin],
             device_power_w=floats[8],
             transmit_power_w=floats[9],
             local_backlog_s=load.device_backlog_s[origin],
             planned=self._planned(planned, size),
             done_steps=np.concatenate([np.full(count - len(done), -1.0), done, np.full(size - count, -1.0)]),
+            kept_steps=np.concatenate([[float(row.kept) for row in rows], np.zeros(size - count)]),
             weights=floats[10:14].T,
         )
         return State(
             tasks=tasks,
             nodes=self._nodes(load),
             links=Links(links[0], links[1], links[2], links[2], links[3]),
-            models=self._models,
+            models=self._models_when(load.slowness),
             steps=self.steps,
             clock_s=np.float64(now_s),
         )
@@ -242,6 +273,8 @@ class Catalog:
             nodes.downlink_backlog_s.tobytes(),
             nodes.resident.tobytes(),
         ]
+        if state.models is not self._models:
+            columns += [state.models.step_s.tobytes(), state.models.fixed_s.tobytes()]
         columns.append(np.float64(state.clock_s).tobytes())
         return hashlib.sha256(self.digest.encode() + b"".join(columns)).hexdigest()[:32]
 
@@ -289,6 +322,13 @@ class Catalog:
             available=available,
             memory_bytes=memory,
         )
+
+    def _slowed(self, slowness: tuple[float, ...]) -> Models:
+        """Return the models as the nodes run them now; load times stay, they come from disks."""
+        if all(factor == 1.0 for factor in slowness):
+            return self._models
+        factor, known = np.array(slowness)[:, None], self._models
+        return dataclasses.replace(known, step_s=known.step_s * factor, fixed_s=known.fixed_s * factor)
 
     def _reference_device(self) -> NDArray[np.float64]:
         """float[M, 3]: times of each model on the first device that has it."""

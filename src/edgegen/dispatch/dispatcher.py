@@ -29,16 +29,19 @@ from edgegen.dispatch.messages import (
     Event,
     Failed,
     Finished,
+    Kept,
     Load,
     Loaded,
     NodeJoined,
     NodeLost,
     Progressed,
     Reject,
+    Released,
     Request,
     Tick,
 )
 from edgegen.dispatch.orders import Orders
+from edgegen.dispatch.rescue import NoRescuer, Rescuer
 from edgegen.dispatch.waiting import PATIENCE, REVIEW_S, Waiting, count_overtaken, in_reach
 
 MAX_ATTEMPTS = 3
@@ -66,6 +69,7 @@ class Dispatcher:
         self.max_waiting, self.ahead = max_waiting, ahead
         self.journal = journal or NoJournal()
         self._orders = Orders(self.books)
+        self._rescuer = Rescuer(self._orders, self._admission_table, self._table) if policy.retargets else NoRescuer()
         self._decider = Decider(policy, policy_name)
         self._waiting: dict[str, Waiting] = {}
         self._plan: tuple[Table, Answer] | None = None  # of the event being handled, for the journal
@@ -77,6 +81,11 @@ class Dispatcher:
     def waiting(self) -> tuple[str, ...]:
         """Ids of the requests that wait for their start, in the order of their arrival."""
         return tuple(self._waiting)
+
+    @property
+    def watches(self) -> bool:
+        """Whether time alone may change something: somebody waits, or what runs may come to be late."""
+        return bool(self._waiting) or self._rescuer.watches
 
     @property
     def policy_name(self) -> str:
@@ -137,11 +146,11 @@ class Dispatcher:
 
     def _react(self, event: Event, now_s: float) -> Iterator[Command]:
         match event:
-            case Arrived(request):
-                yield from self._arrived(request, now_s)
+            case Arrived(request, kept):
+                yield from self._arrived(request, kept, now_s)
             case Abandoned(id):
                 yield from self._abandoned(id, now_s)
-            case Progressed(id) | Finished(id) | Failed(id):
+            case Progressed(id) | Released(id) | Finished(id) | Failed(id):
                 if id in self.books:
                     yield from self._ran(event, now_s)
             case NodeJoined() | NodeLost() | Loaded():
@@ -150,15 +159,21 @@ class Dispatcher:
                     entry.review_s = -math.inf  # this may change what is right for any of them
                 yield from self._replan(now_s)
             case Tick():
+                yield from self._rescuer.look(now_s)
                 if now_s >= min((entry.review_s for entry in self._waiting.values()), default=math.inf):
                     yield from self._replan(now_s)
 
-    def _ran(self, event: Progressed | Finished | Failed, now_s: float) -> Iterator[Command]:
+    def _ran(self, event: Progressed | Released | Finished | Failed, now_s: float) -> Iterator[Command]:
         """Hear about a request that was started; plan when it leaves the node's compute."""
         match event:
-            case Progressed(id, step):
-                if self.books.progress(id, step, now_s, event.steps):
+            case Progressed():
+                if self.books.progress(event, now_s):
                     yield from self._resume(now_s)
+            case Released(id, kept):
+                node = self.books.node_of(id).spec.name
+                run = self.books.end(id, now_s)
+                self._wait(self.catalog.without(run.row, node), kept or run.kept, run.start.attempt)
+                yield from self._replan(now_s)
             case Finished(id, actual):
                 book = self.books.node_of(id)
                 book.book_finished(self.books.end(id, now_s), actual, now_s)
@@ -181,7 +196,7 @@ class Dispatcher:
                 book.resident.add(self.catalog.model(model).name)
                 book.loading.discard(model)
 
-    def _arrived(self, request: Request, now_s: float) -> Iterator[Command]:
+    def _arrived(self, request: Request, kept: Kept | None, now_s: float) -> Iterator[Command]:
         if request.id in self._waiting or request.id in self.books:
             raise InputError(f"a request with the id {request.id!r} is under way already", param="id")
         row = self.catalog.row(request)
@@ -193,7 +208,11 @@ class Dispatcher:
                 retry_after_s=self._retry_after_s(),
             )
             return
+        row = self.catalog.continued(row, kept) if kept else row
         table = self._admission_table(row, now_s)
+        if row.anew and self._refuses(table):
+            row = row.anew
+            table = self._admission_table(row, now_s)
         if self._refuses(table):
             yield self._refusal(table)
             return
@@ -237,11 +256,17 @@ class Dispatcher:
         """Put a request whose node failed back among the waiting ones, away from that node, or give it up."""
         request, attempt = run.row.request, run.start.attempt
         row = self.catalog.without(run.row, node)
+        row = row if row.permitted.any() else row.anew or row
         if not retry or attempt >= MAX_ATTEMPTS or not row.permitted.any():
             tries = "" if attempt == 1 else f" (attempt {attempt})"
             yield Reject(request.id, "failed", f"{node} could not make the picture{tries}: {reason}")
             return
-        self._waiting[request.id] = Waiting(row, self.catalog.nodes_of(row), attempt + 1)
+        self._wait(row, run.kept, attempt + 1)
+
+    def _wait(self, row: TaskRow, kept: Kept | None, attempt: int) -> None:
+        """Put a request that was started back among the waiting ones, to go on from its checkpoint where it has one."""
+        row = self.catalog.continued(row, kept) if kept else row
+        self._waiting[row.request.id] = Waiting(row, self.catalog.nodes_of(row), attempt)
 
     # planning
 
@@ -327,6 +352,11 @@ class Dispatcher:
     def _outlive(self, table: Table, at: int, entry: Waiting, now_s: float) -> Iterator[Command]:
         """Give a waiting request up when its time is over, and note when to look again otherwise."""
         request, entry.review_s = entry.row.request, now_s
+        if entry.row.anew and (not table.possible(at) or table.hopeless(at, GRACE)):
+            # Going on does not help, wherever it could: what is left is to begin again, at the next look.
+            entry.row = entry.row.anew
+            entry.nodes = self.catalog.nodes_of(entry.row)
+            return
         if not table.possible(at):
             entry.node, entry.work_s = None, 0.0
             entry.stranded_since_s = now_s if entry.stranded_since_s is None else entry.stranded_since_s
@@ -343,7 +373,7 @@ class Dispatcher:
         """Start, keep or give up one waiting request that was planned."""
         request = entry.row.request
         yield from self._outlive(table, at, entry, now_s)
-        if request.id not in self._waiting or not table.possible(at):
+        if request.id not in self._waiting or not table.possible(at) or entry.row is not table.rows[at]:
             return
         if table.hopeless(at, GRACE):
             choice = builtin_choice(table, at, "its limits cannot be met, so this is the closest that can run")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from edgegen.dispatch.choices import Table
     from edgegen.dispatch.deciding import Answer
 
-VERSION = 1
+VERSION = 2
 _LIMIT_BYTES = 1 << 20  # no line is longer: a longer one would be a mistake of ours, not somebody's prompt
 
 

@@ -67,14 +67,25 @@ class Split:
         return self.upload_s + self.queue_s + self.load_s + self.generate_s + self.download_s
 
 
+@dataclasses.dataclass(frozen=True)
+class Kept:
+    """A checkpoint of a request: from it any node with the model can go on."""
+
+    model: str
+    step: int  # that are done in it
+    steps: int = -1  # that it was to have in all; -1 where nobody knows any more
+    bits: float = 0.0  # its size, which is sent to the next node
+
+
 # Events
 
 
 @dataclasses.dataclass(frozen=True)
 class Arrived:
-    """A request came in."""
+    """A request came in; one that an earlier life of the gateway began may have a checkpoint."""
 
     request: Request
+    kept: Kept | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +95,15 @@ class Progressed:
     id: str
     step: int
     steps: int
+    kept_bits: float | None = None  # the size of the checkpoint after this step, if one was kept
+
+
+@dataclasses.dataclass(frozen=True)
+class Released:
+    """A worker gave a request back (`Migrate`); without a checkpoint it starts anew elsewhere."""
+
+    id: str
+    kept: Kept | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,7 +159,7 @@ class Tick:
     """Time has passed."""
 
 
-Event = Arrived | Progressed | Finished | Failed | Abandoned | NodeJoined | NodeLost | Loaded | Tick
+Event = Arrived | Progressed | Released | Finished | Failed | Abandoned | NodeJoined | NodeLost | Loaded | Tick
 
 
 # Commands
@@ -161,8 +181,9 @@ class Start:
     quality: float  # predicted
     predicted: Split  # from the arrival; waiting before the start is part of `queue_s`
     reason: str  # one sentence for people: why there, why so
-    step_s: float = 0.0  # predicted seconds of one step at `compute_share`; a paced worker pads each step to this
-    fixed_s: float = 0.0  # predicted seconds outside of the steps; a paced worker pads them to this
+    step_s: float = 0.0  # of one step at `compute_share`, as the profile says; a paced worker pads each step to this
+    fixed_s: float = 0.0  # outside of the steps, as the profile says; a paced worker pads them to this
+    from_step: int = 0  # steps that are done: it goes on from the checkpoint after them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,6 +199,19 @@ class Retarget:
     steps: int  # in all, those that are done included
     quality: float  # predicted
     predicted: Split  # from the arrival, as in `Start`
+    reason: str  # one sentence for people
+
+
+@dataclasses.dataclass(frozen=True)
+class Migrate:
+    """Take a request away from a node at its next step, with a checkpoint, because it cannot be in time there.
+
+    The worker answers with `Released`, or finishes it where it is when it cannot give it back.
+    """
+
+    id: str
+    node: str  # where it is
+    to: str  # where it could be in time as things stand; where it goes is decided when it has been given back
     reason: str  # one sentence for people
 
 
@@ -218,4 +252,4 @@ class Evict:
     model: str
 
 
-Command = Start | Retarget | Cancel | Reject | Load | Evict
+Command = Start | Retarget | Migrate | Cancel | Reject | Load | Evict

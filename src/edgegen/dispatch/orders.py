@@ -29,7 +29,7 @@ class Orders:
         yield from self._make_room(node, model)
         speed = speed_at(book.spec, model, choice.clock)
         wait_s, load_s = book.backlog_s(now_s), 0.0 if model in book.resident else speed.load_s
-        generate_s = speed.fixed_s + steps * speed.step_s
+        generate_s = (speed.fixed_s + (steps - row.kept) * speed.step_s) * book.slowness.factor
         split = table.split(at, option, clock=choice.clock)
         made_s = max(wait_s, split.upload_s) + load_s + generate_s
         downlink_s = max(0.0, book.downlink_s(now_s) - made_s) if split.download_s > 0 else 0.0
@@ -56,11 +56,12 @@ class Orders:
             reason=table.reason(at, option, split.total_s, policy, choice.note),
             step_s=speed.step_s,
             fixed_s=speed.fixed_s,
+            from_step=row.kept,
         )
         self.books.begin(row, start, now_s)
         yield start
 
-    def retarget(self, table: Table, at: int, choice: Choice, run: Run) -> Iterator[Command]:
+    def retarget(self, table: Table, at: int, choice: Choice, run: Run, *, why: str = "") -> Iterator[Command]:
         """Let a started request finish with the number of steps that was chosen, if that is another one."""
         start, option = run.start, choice.option
         if option is None:
@@ -68,7 +69,7 @@ class Orders:
         node, model, steps = table.names(at, option)
         if steps == start.steps or (node, model) != (start.node, start.model):
             return
-        generate_s = start.fixed_s + steps * start.step_s
+        generate_s = run.fixed_s + (steps - start.from_step) * run.step_s
         scale = generate_s / start.predicted.generate_s
         predicted = dataclasses.replace(
             start.predicted,
@@ -76,7 +77,7 @@ class Orders:
             node_energy_j=start.predicted.node_energy_j * scale,
             money_usd=start.predicted.money_usd * scale,
         )
-        why = "others wait" if steps < start.steps else "there is time"
+        why = why or ("others wait" if steps < start.steps else "there is time")
         reason = f"{steps} instead of {start.steps} steps: {why}"
         command = Retarget(start.id, node, steps, table.quality(at, option), predicted, reason)
         self.books.retarget(start.id, command)

@@ -10,12 +10,13 @@ from typing import Any
 
 from edgegen.core.errors import InputError
 from edgegen.dispatch import messages
-from edgegen.dispatch.messages import Command, Event, Limits, Request, Split, Wish
+from edgegen.dispatch.messages import Command, Event, Kept, Limits, Request, Split, Wish
 
 _PARTS: dict[str, Callable[[dict], Any]] = {
     "request": lambda data: request_from(data),
     "actual": lambda data: Split(**data),
     "predicted": lambda data: Split(**data),
+    "kept": lambda data: Kept(**data) if data is not None else None,
 }
 _to_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
 EVENTS = {
@@ -23,6 +24,7 @@ EVENTS = {
     for kind in (
         messages.Arrived,
         messages.Progressed,
+        messages.Released,
         messages.Finished,
         messages.Failed,
         messages.Abandoned,
@@ -37,6 +39,7 @@ COMMANDS = {
     for kind in (
         messages.Start,
         messages.Retarget,
+        messages.Migrate,
         messages.Cancel,
         messages.Reject,
         messages.Load,

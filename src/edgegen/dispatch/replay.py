@@ -9,8 +9,7 @@ import collections
 import dataclasses
 import heapq
 import itertools
-from collections.abc import Iterable, Sequence
-from typing import Literal
+from collections.abc import Callable, Iterable, Sequence
 
 from edgegen.core.policy import AbstractPolicy
 from edgegen.dispatch.catalog import Catalog
@@ -24,46 +23,26 @@ from edgegen.dispatch.messages import (
     Event,
     Evict,
     Finished,
+    Kept,
     Load,
     Loaded,
+    Migrate,
     NodeJoined,
     NodeLost,
     Progressed,
     Reject,
+    Released,
     Request,
     Retarget,
     Split,
     Start,
     Tick,
 )
+from edgegen.dispatch.outcomes import Outcome, summary
+
+__all__ = ["Outcome", "simulate", "summary"]
 
 TICK_S = 0.1
-
-
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-    """How one request ended."""
-
-    request: Request
-    status: Literal["finished", "infeasible", "busy", "failed", "cancelled"]
-    ended_s: float
-    start: Start | None = None  # of the attempt that finished, with the steps that were done
-    actual: Split | None = None
-    reason: str = ""
-
-    @property
-    def met_deadline(self) -> bool:
-        """Whether the picture was there in time."""
-        return self.actual is not None and self.actual.total_s <= self.request.limits.deadline_s * (1 + 1e-6)
-
-    @property
-    def met_limits(self) -> bool:
-        """Whether the picture kept every limit that was asked for."""
-        limits, start, actual = self.request.limits, self.start, self.actual
-        if start is None or actual is None or not self.met_deadline:
-            return False
-        affordable = actual.device_energy_j <= limits.energy_j * (1 + 1e-6)
-        return affordable and actual.money_usd <= limits.money_usd and start.quality >= limits.min_quality - 1e-6
 
 
 def simulate(
@@ -76,41 +55,25 @@ def simulate(
     ahead: int = 1,
     events: Sequence[tuple[float, Event]] = (),
     journal: AbstractJournal | None = None,
+    machines: "Machines | None" = None,
 ) -> list[Outcome]:
-    """Return how every arrival ended, in the order of arrival. `events` are what else happens, such as lost nodes."""
+    """Return how every arrival ended, in the order of arrival.
+
+    `events` are what else happens, such as lost nodes; `machines` are not as their profiles say, where that is given.
+    """
     dispatcher = Dispatcher(
         catalog, policy, policy_name=policy_name, max_waiting=max_waiting, ahead=ahead, journal=journal
     )
-    return _World(dispatcher, list(arrivals), events).run()
+    return _World(dispatcher, list(arrivals), events, machines or Machines()).run()
 
 
-def summary(outcomes: Sequence[Outcome]) -> dict[str, float]:
-    """Return the figures that policies are compared by.
+@dataclasses.dataclass(frozen=True)
+class Machines:
+    """How the machines differ from what the dispatcher was told: by default in nothing."""
 
-    attainment: share of requests that kept every limit. quality: mean expected quality, 0 for what was not made.
-    p50_s, p95_s: latency of what was made. joules_per_good: device and node energy of everything over the pictures
-    that kept their limits, weighted by their expected quality.
-    """
-    made = [outcome for outcome in outcomes if outcome.actual is not None and outcome.start is not None]
-    totals = sorted(outcome.actual.total_s for outcome in made if outcome.actual)
-    joules = sum(o.actual.device_energy_j + o.actual.node_energy_j for o in made if o.actual)
-    good = sum(o.start.quality for o in made if o.start and o.met_limits)
-    count = max(len(outcomes), 1)
-
-    def at(share: float) -> float:
-        return totals[min(len(totals) - 1, int(share * len(totals)))] if totals else float("nan")
-
-    return {
-        "requests": len(outcomes),
-        "made": len(made),
-        "attainment": sum(o.met_limits for o in made) / count,
-        "quality": sum(o.start.quality for o in made if o.start) / count,
-        "quality_in_time": good / count,
-        "p50_s": at(0.5),
-        "p95_s": at(0.95),
-        "device_j": sum(o.actual.device_energy_j for o in made if o.actual),
-        "joules_per_good": joules / good if good else float("inf"),
-    }
+    slowness: Callable[[str, float], float] = lambda node, now_s: 1.0  # of a node at a moment, over its profile
+    keep_every: int = 0  # steps between checkpoints that outlive a lost node; 0: none
+    checkpoint_bits: float = 4e5
 
 
 @dataclasses.dataclass
@@ -123,6 +86,8 @@ class _Job:
     uploaded_s: float = 0.0
     load_s: float = 0.0
     begun: int = 0  # steps, the one in work included
+    generated_s: float = 0.0  # spent on it by the node
+    leaving: bool = False
     gone: bool = False
 
 
@@ -140,7 +105,14 @@ class _Node:
 class _World:
     """A heap of what happens next."""
 
-    def __init__(self, dispatcher: Dispatcher, arrivals: list[Request], events: Sequence[tuple[float, Event]]):
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        arrivals: list[Request],
+        events: Sequence[tuple[float, Event]],
+        machines: Machines,
+    ):
+        self.machines = machines
         self.dispatcher, self.catalog = dispatcher, dispatcher.catalog
         self.nodes = {name: _Node() for name in self.catalog.nodes}
         self.jobs: dict[str, _Job] = {}
@@ -164,7 +136,7 @@ class _World:
                 happening()
             else:
                 self._tell(happening)
-            if self.dispatcher.waiting and not self.ticking:
+            if self.dispatcher.watches and not self.ticking:
                 self.ticking = True
                 self._at(self.now_s + TICK_S, self._tick)
         return [self.outcomes[request_id] for request_id in self.order]
@@ -193,6 +165,8 @@ class _World:
                 self._start(command)
             case Retarget():
                 self._retarget(command)
+            case Migrate(id):
+                self._migrate(self.jobs[id])
             case Cancel(id):
                 self.jobs.pop(id).gone = True
             case Reject(id, code, reason):
@@ -233,6 +207,20 @@ class _World:
             changed = {"steps": command.steps, "quality": command.quality, "predicted": command.predicted}
             job.start = dataclasses.replace(job.start, **changed)
 
+    def _migrate(self, job: _Job) -> None:
+        """Give a picture back: at its next step, or at once where none has begun."""
+        job.leaving = True
+        if job.begun == 0:
+            self._at(self.now_s, lambda: self._released(job, job.start.from_step))
+
+    def _released(self, job: _Job, step: int) -> None:
+        if job.gone or job.begun > max(step, 0):
+            return
+        job.gone, start = True, job.start
+        del self.jobs[start.id]
+        kept = Kept(start.model, step, start.steps, self.machines.checkpoint_bits) if step else None
+        self._tell(Released(start.id, kept))
+
     def _queued(self, job: _Job) -> None:
         if not job.gone:
             self.nodes[job.start.node].queue.append(job)
@@ -246,23 +234,36 @@ class _World:
                 self._work(node, job)
 
     def _work(self, node: _Node, job: _Job) -> None:
-        node.working, job.begun, start = job, 1, job.start
+        start = job.start
+        node.working, job.begun = job, start.from_step + 1
         if start.model not in node.resident:
             job.load_s = self.catalog.nodes[start.node].speeds[start.model].load_s
-        first_s = job.load_s + start.fixed_s / 2 + start.step_s
-        self._at(self.now_s + first_s, lambda: self._stepped(node, job, 1))
+        first_s = job.load_s + self._takes_s(job, start.fixed_s / 2 + start.step_s)
+        self._at(self.now_s + first_s, lambda: self._stepped(node, job, job.begun))
+
+    def _takes_s(self, job: _Job, declared_s: float) -> float:
+        """Return how long the node takes now for what its profile gives so many seconds, and count it."""
+        takes_s = declared_s * self.machines.slowness(job.start.node, self.now_s)
+        job.generated_s += takes_s
+        return takes_s
 
     def _stepped(self, node: _Node, job: _Job, step: int) -> None:
         if job.gone:
             self._leave(node, job)
             return
-        node.resident.add(job.start.model)
-        if step < job.start.steps:
+        start, every = job.start, self.machines.keep_every
+        node.resident.add(start.model)
+        if step < start.steps and job.leaving:
+            self._leave(node, job)
+            self._released(job, step)
+            return
+        if step < start.steps:
             job.begun = step + 1
-            self._at(self.now_s + job.start.step_s, lambda: self._stepped(node, job, step + 1))
+            self._at(self.now_s + self._takes_s(job, start.step_s), lambda: self._stepped(node, job, step + 1))
         else:
-            self._at(self.now_s + job.start.fixed_s / 2, lambda: self._generated(node, job))
-        self._tell(Progressed(job.start.id, step, job.start.steps))
+            self._at(self.now_s + self._takes_s(job, start.fixed_s / 2), lambda: self._generated(node, job))
+        kept_bits = self.machines.checkpoint_bits if every and step % every == 0 else None
+        self._tell(Progressed(start.id, step, start.steps, kept_bits))
 
     def _leave(self, node: _Node, job: _Job) -> None:
         if node.working is job:
@@ -291,11 +292,15 @@ class _World:
     def _account(self, job: _Job) -> Split:
         """Return where a picture's time, energy and money went; waiting is what the rest leaves over."""
         start, predicted = job.start, job.start.predicted
-        generate_s = start.fixed_s + start.steps * start.step_s
-        spent_s = predicted.upload_s + job.load_s + generate_s + predicted.download_s
+        spent_s = predicted.upload_s + job.load_s + job.generated_s + predicted.download_s
+        more = job.generated_s / predicted.generate_s if predicted.generate_s > 0 else 1.0
+        local = start.node == job.request.origin
         return dataclasses.replace(
             predicted,
+            device_energy_j=predicted.device_energy_j * (more if local else 1.0),
+            node_energy_j=predicted.node_energy_j * more,
+            money_usd=predicted.money_usd * more,
             queue_s=max(0.0, self.now_s - job.request.arrived_s - spent_s),
             load_s=job.load_s,
-            generate_s=generate_s,
+            generate_s=job.generated_s,
         )

@@ -28,6 +28,14 @@ class MissingWeights(EdgegenError):
     """A built-in model whose weights are not in this installation."""
 
 
+# Of pipelines without a card: the guidance that their families' own pipelines use by default.
+USUAL = {
+    "StableDiffusionPipeline": Sampling("dpmpp", 7.5),
+    "StableDiffusionXLPipeline": Sampling("dpmpp", 5.0),
+    "StableDiffusion3Pipeline": Sampling("euler", 7.0),
+}
+
+
 def names() -> tuple[str, ...]:
     """List the built-in models from the fastest to the best."""
     return NAMES
@@ -49,12 +57,16 @@ def card(name: str) -> dict[str, Any]:
 
 
 def sampling(folder: Path) -> Sampling:
-    """Read from its card what measured best for the model of a folder; the defaults without a card."""
+    """Read from its card what measured best for the model of a folder; without a card, what its family commonly uses."""
+    usual = _usual(folder / "model_index.json")
     file = folder / "card.json"
-    if not file.is_file():
-        return Sampling()
-    kept = json.loads(file.read_text())
-    return Sampling(kept["sampler"], float(kept["guidance"]))
+    kept = json.loads(file.read_text()) if file.is_file() else {}
+    return Sampling(kept.get("sampler", usual.sampler), float(kept.get("guidance", usual.guidance)))
+
+
+def _usual(index: Path) -> Sampling:
+    kind = json.loads(index.read_text()).get("_class_name") if index.is_file() else None
+    return USUAL.get(kind, Sampling())
 
 
 def assemble(name: str, out: Path) -> Path:

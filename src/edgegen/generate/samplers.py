@@ -1,14 +1,16 @@
-"""Samplers on plain arrays: DDIM and DPM-Solver++ (2M), for requests that are at different steps of different schedules.
+"""Samplers on plain arrays, for requests that are at different steps of different paths: DDIM, DPM-Solver++ (2M), Euler.
 
-Both follow a v-prediction model on one schedule. Updates are pure functions over a batch, one row per request, each
-with its own timestep; what a request must remember between steps is a small ``SamplerState``.
+A step of any of them is linear in the latent, the network's answer and the last clean guess, so a path is a table of
+weights, computed once in float64, and a batch of rows at different steps of different paths is one multiplication. What a request
+must remember between steps is a small ``SamplerState``.
 
-DDIM: Song et al. 2021, arXiv:2010.02502, eq. 12 with eta = 0. DPM-Solver++ 2M: Lu et al. 2022, arXiv:2211.01095,
-algorithm 2; the first and the last step are of first order, as its authors advise for few steps.
+DDIM: Song et al. 2021, arXiv:2010.02502, eq. 12 with eta = 0; on a flow's straight lines it is Euler's method. DPM-Solver++ 2M: Lu
+et al. 2022, arXiv:2211.01095, algorithm 2; the first and the last step are of first order, as its authors advise for few steps.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -16,54 +18,65 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from edgegen.core.errors import InputError, UnknownNameError
+from edgegen.generate.schedules import CLEAN_AT, SHIFTED_COSINE, WHOLE_WAY, AbstractSchedule
 
-TRAIN_TIMESTEPS = 1000
-MAX_BETA = 0.999
-SHIFT = 4.0
-SAMPLERS = ("ddim", "dpmpp")
+SAMPLERS = ("ddim", "dpmpp", "euler")
 MAX_STEPS = 100
-CLEAN = -1  # in the place of a timestep: no noise is left
+KEPT_PATHS = 4096
 
 
-def shifted_cosine_alphas() -> np.ndarray:
-    """Cumulative alphas float64[1000]: squared cosine (Nichol and Dhariwal 2021, eq. 17), shifted towards noise.
-
-    What a picture shows is decided where a latent is nearly all noise, because few plain objects fill many values. The
-    shift divides the signal-to-noise ratio by SHIFT squared (Hoogeboom et al. 2023, arXiv:2301.11093, section 3.1), so that
-    most of the steps, in training and in sampling, are spent there.
-    """
-    at = np.arange(TRAIN_TIMESTEPS + 1) / TRAIN_TIMESTEPS
-    bar = np.cos((at + 0.008) / 1.008 * np.pi / 2) ** 2
-    cosine = np.cumprod(1 - np.minimum(1 - bar[1:] / bar[:-1], MAX_BETA))
-    ratio = cosine / (1 - cosine) / SHIFT**2
-    return ratio / (1 + ratio)
-
-
-ALPHAS = shifted_cosine_alphas()
-
-
-def timesteps(steps: int) -> np.ndarray:
-    """Timesteps int[steps] from noisy to clean, evenly spaced and ending (trailing) at the noisiest."""
+def check_steps(steps: int) -> None:
+    """Refuse a number of steps that no request can have."""
     if not 1 <= steps <= MAX_STEPS:
         raise InputError(f"steps must be from 1 to {MAX_STEPS}, got {steps}", param="steps")
-    return _spaced(TRAIN_TIMESTEPS, steps)
-
-
-def _spaced(left: int, steps: int) -> np.ndarray:
-    """Timesteps int[steps], strictly falling, that divide the `left` cleanest ones evenly; the first is left - 1."""
-    # The sum that `arange` makes may fall short of 0 by rounding, which gives one value too many.
-    return np.round(np.arange(left, 0, -left / steps)[:steps]).astype(int) - 1
 
 
 class Leg(NamedTuple):
-    """The schedule from where the number of steps was last changed; from the start where it never was."""
+    """The path from where the number of steps was last changed; from the start where it never was."""
 
     done: int = 0  # steps that were done by then
-    left: int = TRAIN_TIMESTEPS  # timesteps down to the clean picture, the latent's own included
-    before: int | None = None  # timestep of the last step before it; None where there was none
+    left: float = WHOLE_WAY  # the latent's position then
+    before: float | None = None  # position of the last step before it; None where there was none
 
 
 WHOLE = Leg()
+
+
+class Path(NamedTuple):
+    """A leg divided into steps."""
+
+    positions: tuple[float, ...]  # where each step begins, and CLEAN_AT
+    timesteps: tuple[float, ...]  # what the network is told at each step
+    weights: np.ndarray
+    """float32[steps, 5]: of latent and answer in the clean guess; of latent, answer and last clean guess in what follows."""
+
+
+@functools.lru_cache(KEPT_PATHS)
+def path(schedule: AbstractSchedule, sampler: str, left: float, before: float | None, steps: int) -> Path:
+    """Divide the way from a position into steps of a sampler; `before` is where the last step before it began."""
+    positions = (*schedule.spaced(left, steps).tolist(), CLEAN_AT)
+    begun = (before, *positions)  # where the step before each one began
+    weights = [_weights(schedule, sampler, begun[at], positions[at], positions[at + 1]) for at in range(steps)]
+    return Path(positions, tuple(map(schedule.timestep, positions[:-1])), np.array(weights, np.float32))
+
+
+def _weights(schedule: AbstractSchedule, sampler: str, before: float | None, now: float, then: float) -> tuple:
+    scales_now, scales_then = schedule.scales(now), schedule.scales(then)
+    clean = schedule.prediction.clean(*scales_now)
+    noise = schedule.prediction.noise(*scales_now)
+    if sampler == "dpmpp" and before is not None and then != CLEAN_AT:
+        return *clean, *_second_order(schedule.scales(before), scales_now, scales_then, clean)
+    signal, rest = scales_then
+    return *clean, signal * clean[0] + rest * noise[0], signal * clean[1] + rest * noise[1], 0.0
+
+
+def _second_order(before: tuple, now: tuple, then: tuple, clean: tuple[float, float]) -> tuple[float, float, float]:
+    times = [float(np.log(signal) - np.log(rest)) for signal, rest in (before, now, then)]
+    width = times[2] - times[1]
+    slope = width / (2 * (times[1] - times[0]))
+    gain = -then[0] * np.expm1(-width)
+    corrected = gain * (1 + slope)
+    return then[1] / now[1] + corrected * clean[0], corrected * clean[1], -gain * slope
 
 
 @dataclass(frozen=True)
@@ -75,39 +88,57 @@ class SamplerState:
     done: int = 0
     previous: np.ndarray | None = None  # float32[C, H, W], DPM-Solver++ only
     leg: Leg = WHOLE
+    schedule: AbstractSchedule = SHIFTED_COSINE
 
     @staticmethod
-    def start(sampler: str, steps: int) -> SamplerState:
+    def start(sampler: str, steps: int, schedule: AbstractSchedule = SHIFTED_COSINE) -> SamplerState:
         """Begin; unknown names and impossible numbers of steps are refused."""
-        if sampler not in SAMPLERS:
-            raise UnknownNameError("sampler", sampler, SAMPLERS, param="sampler")
-        timesteps(steps)
-        return SamplerState(sampler, steps)
+        if sampler not in schedule.samplers:
+            raise UnknownNameError("sampler", sampler, schedule.samplers, param="sampler")
+        check_steps(steps)
+        return SamplerState(sampler, steps, schedule=schedule)
+
+    @functools.cached_property
+    def path(self) -> Path:
+        """The leg that it is on."""
+        return path(self.schedule, self.sampler, self.leg.left, self.leg.before, self.steps - self.leg.done)
 
     @property
-    def timestep(self) -> int:
-        """The timestep that the network must be asked about next."""
-        return self.timestep_in(0)
+    def timestep(self) -> float:
+        """What the network must be told next."""
+        return self.path.timesteps[self.done - self.leg.done]
+
+    @property
+    def weights(self) -> np.ndarray:
+        """Of the next step, float32[5]; see `Path`."""
+        return self.path.weights[self.done - self.leg.done]
 
     @property
     def finished(self) -> bool:
         """Whether no step is left."""
         return self.done >= self.steps
 
-    def timestep_in(self, steps: int) -> int:
-        """The timestep where the latent is in so many steps; in -1, where the last one began; CLEAN after all of them."""
+    def position_in(self, steps: int) -> float:
+        """The position where the latent is in so many steps; in -1, where the last one began; CLEAN_AT after all of them."""
         at = self.done - self.leg.done + steps
         if at < 0 and self.leg.before is not None:
             return self.leg.before  # the last step before the number of steps was changed
-        grid = _spaced(self.leg.left, self.steps - self.leg.done)
-        return int(grid[at]) if at < len(grid) else CLEAN
+        return self.path.positions[min(at, len(self.path.positions) - 1)]
 
     @property
     def reach(self) -> range:
-        """The numbers of steps that it can still be changed to: each further step needs a timestep of its own."""
+        """The numbers of steps that it can still be changed to."""
         if self.finished:
             return range(0)
-        return range(self.done + 1, min(MAX_STEPS, self.done + self.timestep + 1) + 1)
+        most = self.done + self.schedule.most_steps(self.position_in(0))
+        return range(self.done + 1, min(MAX_STEPS, most) + 1)
+
+    def after_step(self, clean: np.ndarray | None) -> SamplerState:
+        """One step further; `clean` is that step's clean guess, float32[C, H, W]."""
+        # Its constructor would take a third of the engine's own time; the leg is the same, so the path is kept.
+        following = object.__new__(SamplerState)
+        following.__dict__.update(self.__dict__, done=self.done + 1, previous=clean)
+        return following
 
     def retarget(self, steps: int) -> SamplerState:
         """Finish with another number of steps in all: those that are left divide what is left of the way evenly.
@@ -125,69 +156,51 @@ class SamplerState:
             return self
         if self.done == 0:
             return replace(self, steps=steps)
-        return replace(self, steps=steps, leg=Leg(self.done, self.timestep + 1, self.timestep_in(-1)))
+        return replace(self, steps=steps, leg=Leg(self.done, self.position_in(0), self.position_in(-1)))
 
     def to_dict(self) -> dict[str, Any]:
-        """Give plain values that JSON can hold."""
-        previous = None if self.previous is None else self.previous.tolist()
-        plain = {"sampler": self.sampler, "steps": self.steps, "done": self.done, "previous": previous}
-        return {**plain, "leg": list(self.leg)}
+        """Give plain values that JSON can hold, without the last clean guess."""
+        return {"sampler": self.sampler, "steps": self.steps, "done": self.done, "leg": list(self.leg)}
 
     @staticmethod
-    def from_dict(kept: dict[str, Any]) -> SamplerState:
-        """Take back what ``to_dict`` gave."""
-        previous = None if kept["previous"] is None else np.asarray(kept["previous"], np.float32)
-        return SamplerState(kept["sampler"], kept["steps"], kept["done"], previous, Leg(*kept["leg"]))
+    def from_dict(kept: dict[str, Any], previous: np.ndarray | None, schedule: AbstractSchedule) -> SamplerState:
+        """Take back what ``to_dict`` gave, checking that it is a state that a request can be in."""
+        done, leg = kept["done"], Leg(*kept["leg"])
+        started = SamplerState.start(kept["sampler"], kept["steps"], schedule)
+        if not 0 <= leg.done <= done < started.steps or not CLEAN_AT < leg.left <= WHOLE_WAY:
+            raise InputError(f"no request is after {done} of {started.steps} steps, with {leg}")
+        fresh = (leg.done == 0) == (leg.before is None) == (leg.left == WHOLE_WAY)
+        if not fresh or (leg.before is not None and not leg.left < leg.before <= WHOLE_WAY):
+            raise InputError(f"no request was changed at {leg}")
+        if started.steps - leg.done > schedule.most_steps(leg.left):
+            raise InputError(f"{started.steps - leg.done} steps do not fit into {leg}")
+        state = replace(started, done=done, leg=leg)
+        return replace(state, previous=previous) if state.remembers and done else state
+
+    @property
+    def remembers(self) -> bool:
+        """Whether a step needs the last one's clean guess."""
+        return self.sampler == "dpmpp"
 
 
 def advance(
     latents: np.ndarray, guess: np.ndarray, states: Sequence[SamplerState]
 ) -> tuple[np.ndarray, np.ndarray, list[SamplerState]]:
     """Do one step of every row: next latents, clean guesses (both float32[B, C, H, W]), and next states."""
-    following = np.empty_like(latents)
-    clean = np.empty_like(latents)
-    after = []
-    for row, state in enumerate(states):
-        clean[row], noise = split(latents[row], guess[row], state.timestep)
-        following[row] = _UPDATES[state.sampler](latents[row], clean[row], noise, state)
-        previous = clean[row].copy() if state.sampler == "dpmpp" else None
-        after.append(replace(state, done=state.done + 1, previous=previous))
+    weights = np.array([state.weights for state in states]).T.reshape(5, len(states), 1, 1, 1)
+    clean = weights[0] * latents + weights[1] * guess
+    following = weights[2] * latents + weights[3] * guess
+    if any(state.previous is not None for state in states):
+        nothing = np.zeros_like(latents[0])  # the weight of what a row does not have is 0
+        following += weights[4] * np.array([nothing if state.previous is None else state.previous for state in states])
+    after = [state.after_step(mine if state.remembers else None) for state, mine in zip(states, clean, strict=True)]
     return following, clean, after
 
 
-def split(latent: np.ndarray, guess: np.ndarray, timestep: int) -> tuple[np.ndarray, np.ndarray]:
-    """Turn a v-prediction into the clean latent and the noise that it implies."""
-    signal, noise = _signal_noise(timestep)
-    return (signal * latent - noise * guess).astype(np.float32), (signal * guess + noise * latent).astype(np.float32)
-
-
-def _signal_noise(timestep: int) -> tuple[float, float]:
-    """Scales of signal and noise; CLEAN is a picture without noise."""
-    alpha = 1.0 if timestep == CLEAN else ALPHAS[timestep]
-    return float(np.sqrt(alpha)), float(np.sqrt(1 - alpha))
-
-
-def _ddim(latent: np.ndarray, clean: np.ndarray, noise: np.ndarray, state: SamplerState) -> np.ndarray:
-    del latent
-    signal, rest = _signal_noise(state.timestep_in(1))
-    return signal * clean + rest * noise
-
-
-def _dpmpp(latent: np.ndarray, clean: np.ndarray, noise: np.ndarray, state: SamplerState) -> np.ndarray:
-    if state.done + 1 == state.steps or state.previous is None:
-        return _ddim(latent, clean, noise, state)  # of first order both are the same
-    grid = [state.timestep_in(steps) for steps in (-1, 0, 1)]
-    before, now, then = map(_log_snr, grid)
-    ratio = (now - before) / (then - now)
-    corrected = clean + (clean - state.previous) / (2 * ratio)
-    _, rest_now = _signal_noise(grid[1])
-    signal, rest = _signal_noise(grid[2])
-    return (rest / rest_now) * latent - signal * np.expm1(-(then - now)) * corrected
-
-
-def _log_snr(timestep: int) -> float:
-    signal, noise = _signal_noise(timestep)
-    return float(np.log(signal) - np.log(noise))
-
-
-_UPDATES = {"ddim": _ddim, "dpmpp": _dpmpp}
+def split(
+    latent: np.ndarray, guess: np.ndarray, position: float, schedule: AbstractSchedule = SHIFTED_COSINE
+) -> tuple[np.ndarray, np.ndarray]:
+    """Turn a network's answer at a position into the clean latent and the noise that it implies."""
+    scales = schedule.scales(position)
+    of_clean, of_noise = schedule.prediction.clean(*scales), schedule.prediction.noise(*scales)
+    return tuple((a * latent + b * guess).astype(np.float32) for a, b in (of_clean, of_noise))  # type: ignore[return-value]

@@ -23,6 +23,12 @@ class Metrics:
             ["direction"],
             registry=registry,
         )
+        self.migrations = Counter(
+            "edgegen_migrations",
+            "Pictures that a node was asked to give back, because another one can be in time.",
+            ["node", "to"],
+            registry=registry,
+        )
         self.latency_s = Histogram(
             "edgegen_latency_seconds",
             "From the arrival to the picture on the device, as predicted and as it was.",
@@ -73,9 +79,6 @@ class Metrics:
     def _add_guards(self, registry: CollectorRegistry) -> None:
         """Add what tells who comes and goes, who is refused, and who pays."""
         self.joined = Counter("edgegen_node_joined", "Workers that came (back).", ["node"], registry=registry)
-        self.migrations = Counter(
-            "edgegen_migrations", "Pictures that went on elsewhere.", ["node", "to"], registry=registry
-        )
         self.waiting = Gauge("edgegen_waiting", "Pictures that wait for their start.", registry=registry)
         self.promised = Gauge(
             "edgegen_waiting_promised", "Places of the waiting queue kept for those who were told.", registry=registry

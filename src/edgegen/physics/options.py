@@ -10,6 +10,7 @@ import weakref
 import numpy as np
 
 from edgegen.core.arrays import Array, namespace, one_hot, padding_is_silent
+from edgegen.core.rules import begun
 from edgegen.core.state import ANY, ENERGY, LOCAL, MONEY, QUALITY, TIME, State, Tasks
 from edgegen.core.tree import value
 from edgegen.physics.channel import rate_bps
@@ -66,7 +67,7 @@ _latest: tuple[weakref.ref[State], Options] | None = None
 _known: dict[tuple, tuple[State, Sizes]] = {}
 _KNOWN_SIZES = 128
 # Columns of tasks that change while they wait, or that say nothing about sizes.
-_MOVING = {"number", "origin", "age_s", "local_backlog_s", "planned", "done_steps"}
+_MOVING = {"number", "origin", "age_s", "local_backlog_s", "planned", "done_steps", "kept_steps"}
 _STILL = tuple(field.name for field in dataclasses.fields(Tasks) if field.name not in _MOVING)
 
 
@@ -95,6 +96,7 @@ def _sizes(state: State) -> Sizes:
     content += [links.uplink_bps.tobytes(), links.downlink_bps.tobytes(), links.rtt_s.tobytes()]
     content += [links.uplink_snr.tobytes(), links.downlink_snr.tobytes()]
     same = (state.models, state.steps, nodes.shared, nodes.memory_bytes, nodes.power_w, nodes.price_usd_per_s)
+    content.append(begun(state).tobytes())
     key = (*map(id, same), b"".join(content))
     found = _known.get(key)
     if found is None:
@@ -152,8 +154,8 @@ def combine(state: State, known: Sizes) -> Options:
     xp = namespace(state.tasks.live, state.models.quality)
     tasks, nodes = state.tasks, state.nodes
     wait_s, load_s = promised_s(state), xp.where(nodes.resident, 0.0, state.models.load_s)
-    if xp is not np or (tasks.done_steps >= 0).any():
-        known = _started(xp, state, known)
+    if xp is not np or (tasks.done_steps >= 0).any() or tasks.kept_steps.any():
+        known = _begun(xp, state, known)
     start_s = xp.maximum(wait_s, known.upload_s)
     fixed_part_s, link_s = start_s[:, :, None, None] + load_s[None, :, :, None], link_backlog_s(state)
     if xp is np and not nodes.shared[LOCAL]:  # no clock can be lowered
@@ -188,11 +190,12 @@ def combine(state: State, known: Sizes) -> Options:
     )
 
 
-def _started(xp, state: State, known: Sizes) -> Sizes:
-    """Return the sizes with started tasks where they are, with what is left of their work."""
-    done = state.tasks.done_steps
+def _begun(xp, state: State, known: Sizes) -> Sizes:
+    """Return the sizes with started tasks where they are, and with what is left of the work of those that were begun."""
+    done, kept = state.tasks.done_steps, state.tasks.kept_steps
     stays = one_hot(xp, state.tasks.planned, state.node_count) | (done < 0)[:, None]
-    further = (done < 0)[:, None] | (state.steps.astype(done.dtype)[None, :] > xp.floor(done)[:, None])
+    behind = xp.maximum(xp.floor(done), xp.where(kept > 0, kept, -1.0))
+    further = state.steps.astype(done.dtype)[None, :] > behind[:, None]
     quality = quality_after(state, known.quality)
     return dataclasses.replace(
         known,
@@ -212,16 +215,17 @@ def fresh_quality(state: State) -> Array:
 
 
 def quality_after(state: State, quality: Array) -> Array:
-    """Return the quality float[T, M, S] that is left to started tasks when they finish with these steps.
+    """Return the quality float[T, M, S] that is left to tasks that were begun when they finish with these steps.
 
     Of n planned steps k are done in big strides: a change to N < n steps leaves N - k strides for the rest of the way, as
     many to the step as a picture of (N - k) n / (n - k) steps has. Measured by `edgegen bench retarget`.
     """
     xp = namespace(state.tasks.live, quality)
-    done, steps = xp.maximum(state.tasks.done_steps, 0.0)[:, None], state.steps.astype(quality.dtype)[None, :]
+    done = xp.maximum(xp.maximum(state.tasks.done_steps, state.tasks.kept_steps), 0.0)[:, None]
+    steps = state.steps.astype(quality.dtype)[None, :]
     planned = xp.maximum(state.tasks.steps, 1).astype(quality.dtype)[:, None]
     fewer = (
-        (state.tasks.done_steps > 0)[:, None] & (state.tasks.steps > 0)[:, None] & (steps < planned) & (done < planned)
+        (done > 0) & (state.tasks.steps > 0)[:, None] & (steps < planned) & (done < planned)
     )
     like = xp.where(fewer, (steps - done) * planned / xp.where(fewer, planned - done, 1.0), steps)
     if state.steps.shape[0] < 2:
@@ -246,10 +250,17 @@ def _error_cost(state: State, quality: Array) -> Array:
 
 
 def done_s(state: State) -> Array:
-    """Return the seconds float[T, N, M] of work that is behind a started task: half of the fixed part and its steps."""
+    """Return the seconds float[T, N, M] of work at full speed that is behind a task.
+
+    Of a started one half of the fixed part and its steps; of one that goes on from a checkpoint its steps alone.
+    """
     xp = namespace(state.tasks.live, state.models.step_s)
-    done, models = xp.maximum(state.tasks.done_steps, 0.0)[:, None, None], state.models
-    return xp.where(done > 0, models.fixed_s[None] / 2 + done * models.step_s[None], 0.0)
+    tasks, models = state.tasks, state.models
+    done, kept = xp.maximum(tasks.done_steps, 0.0)[:, None, None], tasks.kept_steps[:, None, None]
+    local = (xp.arange(state.node_count) == LOCAL)[None, :, None]
+    scale = xp.where(local, tasks.device_step_scale[:, None, None], 1.0)
+    started_s = models.fixed_s[None] / 2 + done * models.step_s[None]
+    return xp.where(done > 0, started_s, scale * kept * models.step_s[None])
 
 
 def transfer_s(state: State, uplink_share: Array, downlink_share: Array) -> tuple[Array, Array]:
@@ -322,6 +333,6 @@ def _runs(xp, state: State) -> Array:
     model_ok = (tasks.model == ANY)[:, None] | one_hot(xp, tasks.model, state.model_count)
     runs = models.available & models.live[None, :] & (models.memory_bytes[None, :] <= nodes.memory_bytes[:, None])
     exact, most = tasks.steps[:, None] == state.steps[None, :], tasks.steps[:, None] >= state.steps[None, :]
-    steps_ok = (tasks.steps == ANY)[:, None] | exact | ((tasks.done_steps >= 0)[:, None] & most)
+    steps_ok = (tasks.steps == ANY)[:, None] | exact | (begun(state)[:, None] & most)
     where = node_ok[:, :, None] & model_ok[:, None, :] & runs[None]
     return where[..., None] & steps_ok[:, None, None, :]

@@ -11,11 +11,12 @@ from edgegen.serve.jobs.keeper import Jobs
 from edgegen.serve.keyring import Keyring
 from edgegen.serve.runtime import Runtime
 from edgegen.serve.storage.place import Storage
+from edgegen.serve.workers.admission import Admissions
 
 
 @dataclasses.dataclass(frozen=True)
 class Gateway:
-    """One gateway: the loop around its dispatcher, the reader of bodies, who may come in, and what is kept."""
+    """One gateway: the loop around its dispatcher, the reader of bodies, who may come in as a user or worker, and what is kept."""
 
     runtime: Runtime
     intake: Intake
@@ -25,6 +26,7 @@ class Gateway:
     tracer: AbstractTracer
     storage: Storage | None = None  # None: nothing outlives the process; no jobs, and only the configured keys
     jobs: Jobs | None = None
+    admissions: Admissions = dataclasses.field(default_factory=Admissions)
 
     async def open(self) -> None:
         """Learn the keys, start the workers, and go on with the jobs that have not ended."""

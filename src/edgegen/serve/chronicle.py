@@ -34,6 +34,12 @@ class Chronicle:
         self._metrics.retargets.labels(direction).inc()
         self._log.debug("picture", request_id=record.group, id=record.id, status="retargeted", **told)
 
+    def migrated(self, record: Record, told: dict[str, Any], now_s: float) -> None:
+        """A node was asked to give a picture back, because another one can be in time."""
+        record.tell(now_s, "migrated", **told)
+        self._metrics.migrations.labels(told["node"], told["to"]).inc()
+        self._log.debug("picture", request_id=record.group, id=record.id, status="migrated", **told)
+
     def ended(self, record: Record, status: Status, now_s: float) -> None:
         """A picture is there, or will never be."""
         record.tell(now_s, status, **({"reason": record.error} if record.error else {}))

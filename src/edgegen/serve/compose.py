@@ -2,9 +2,7 @@
 
 import os
 import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
 
 import structlog
 
@@ -26,12 +24,8 @@ from edgegen.serve.keyring import Keyring
 from edgegen.serve.runtime import Runtime
 from edgegen.serve.storage.place import Storage
 from edgegen.serve.teller import Teller
-from edgegen.serve.workers.client import ProcessWorker
-from edgegen.serve.workers.instant import InstantWorker
-from edgegen.serve.workers.protocol import AbstractWorker
-
-# `builtin` and `instant` are processes that make real pictures and a ready one; `inside` answers in this process.
-Maker = Literal["builtin", "instant", "inside"]
+from edgegen.serve.workers.admission import Admissions
+from edgegen.serve.workers.kinds import Maker, Site, make_worker
 
 log = structlog.get_logger(__name__)
 
@@ -69,7 +63,8 @@ def compose(
         journal=teller,
     )
     folders = {model.name: model.folder for model in config.models if model.folder}
-    workers = {node.name: _worker(node.name, maker, folders) for node in fleet.nodes}
+    site = Site(maker, folders)
+    workers = {node.name: make_worker(config.node(node.name), site) for node in fleet.nodes}
     runtime = Runtime(
         dispatcher,
         workers,
@@ -86,13 +81,18 @@ def compose(
     if storage is not None:
         jobs = Jobs(runtime, intake, storage, config.jobs, Targets.of(config.jobs.webhooks))
         jobs.bill = admission.follow_job
-    return Gateway(runtime, intake, keys, keyring, admission, tracer or NoTracer(), storage, jobs)
-
-
-def _worker(node: str, maker: Maker, folders: Mapping[str, str]) -> AbstractWorker:
-    if maker == "inside":
-        return InstantWorker(node)
-    return ProcessWorker(node, maker=maker, folders=folders)
+    admissions = Admissions(settings.workers or None)
+    return Gateway(
+        runtime,
+        intake,
+        keys,
+        keyring,
+        admission,
+        tracer or NoTracer(),
+        storage=storage,
+        jobs=jobs,
+        admissions=admissions,
+    )
 
 
 def keys_of(config: Config) -> Keys:

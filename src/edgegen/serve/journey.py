@@ -4,14 +4,31 @@ import abc
 import asyncio
 import base64
 import dataclasses
+import math
+from collections.abc import Callable
 
 from edgegen.dispatch.fleet import Fleet, NodeSpec
-from edgegen.dispatch.messages import Retarget, Split, Start
+from edgegen.dispatch.messages import Kept, Request, Retarget, Split, Start
 from edgegen.serve.emulate import Radio
 from edgegen.serve.store import Record
 from edgegen.serve.workers import patience
 from edgegen.serve.workers.messages import Job, Pace, Progress, Report
 from edgegen.serve.workers.protocol import AbstractWorker, OnProgress
+
+
+@dataclasses.dataclass(frozen=True)
+class Carried:
+    """A checkpoint that goes with a picture from node to node."""
+
+    model: str
+    step: int  # that are done in it
+    data_b64: str
+    steps: int = -1  # that it was to have in all; -1 where nobody knows any more
+
+    @property
+    def kept(self) -> Kept:
+        """What the dispatcher knows of it."""
+        return Kept(self.model, self.step, self.steps, bits=6.0 * len(self.data_b64))
 
 
 class AbstractKeeper(abc.ABC):
@@ -28,8 +45,8 @@ class AbstractKeeper(abc.ABC):
         """A step is done; a checkpoint may have come with it."""
 
     @abc.abstractmethod
-    def checkpoint(self, model: str, steps: int) -> str | None:
-        """Return what a worker with this model goes on from to so many steps in all, or None for from the start."""
+    def latest(self) -> Carried | None:
+        """Return the checkpoint that an earlier life of the gateway left behind."""
 
 
 @dataclasses.dataclass
@@ -44,6 +61,7 @@ class Ticket:
     travelling: asyncio.Task[None] | None = None
     changes: list[Retarget] = dataclasses.field(default_factory=list)  # of this attempt, in order
     keeper: AbstractKeeper | None = None
+    carried: Carried | None = None  # its latest checkpoint
 
     @property
     def id(self) -> str:
@@ -64,7 +82,8 @@ class Arrival:
 class Roads:
     """All links and workers of a fleet."""
 
-    def __init__(self, fleet: Fleet, workers: dict[str, AbstractWorker]):
+    def __init__(self, fleet: Fleet, workers: dict[str, AbstractWorker], now_s: Callable[[], float]):
+        self._now_s = now_s
         self.nodes: dict[str, NodeSpec] = {node.name: node for node in fleet.nodes}
         self.workers = workers
         self._radios = {name: Radio() for name in self.nodes}
@@ -76,7 +95,8 @@ class Roads:
         radio, path = self._radios[start.node], None
         if start.node != request.origin:
             path = self.nodes[start.node].link.through(self.nodes[request.origin].link)
-            upload_s = await radio.upload(path, request.input_bits, start.uplink_share)
+            bits = request.input_bits + (ticket.carried.kept.bits if start.from_step and ticket.carried else 0.0)
+            upload_s = await radio.upload(path, bits, start.uplink_share)
         steps = ticket.changes[-1].steps if ticket.changes else start.steps
         job = self._job(ticket, dataclasses.replace(start, steps=steps))
         worker = self.workers[start.node]
@@ -84,6 +104,10 @@ class Roads:
         if path is not None:
             download_s = await radio.download(path, request.output_bits, start.downlink_share)
         return Arrival(base64.b64decode(report.png_b64), report, upload_s, download_s)
+
+    def _left_s(self, request: Request) -> float | None:
+        left_s = request.arrived_s + request.limits.deadline_s - self._now_s()
+        return left_s if math.isfinite(left_s) else None
 
     def _job(self, ticket: Ticket, start: Start) -> Job:
         node, pace = self.nodes[start.node], Pace()
@@ -100,8 +124,13 @@ class Roads:
             request_id=ticket.record.group,
             traceparent=ticket.record.span.traceparent,
             keep_every=ticket.keeper.every if ticket.keeper else 0,
-            checkpoint_b64=ticket.keeper.checkpoint(start.model, start.steps) if ticket.keeper else None,
+            checkpoint_b64=_checkpoint(ticket, start),
+            due_s=self._left_s(ticket.record.request),
         )
+
+    def release(self, job_id: str, node: str) -> None:
+        """Let a picture be given back by its node."""
+        self.workers[node].release(job_id)
 
     def retarget(self, ticket: Ticket, change: Retarget) -> None:
         """Let a picture that is on its way finish with another number of steps; its progress tells whether it does."""
@@ -128,6 +157,11 @@ class Roads:
             node_energy_j=0.0 if local else node.power_w * work_s,
             money_usd=0.0 if local else node.price_usd_per_s * work_s,
         )
+
+
+def _checkpoint(ticket: Ticket, start: Start) -> str | None:
+    carried = ticket.carried if start.from_step else None
+    return carried.data_b64 if carried and (carried.model, carried.step) == (start.model, start.from_step) else None
 
 
 def preview_steps(wanted: int, steps: int) -> tuple[int, ...]:

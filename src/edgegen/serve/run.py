@@ -27,6 +27,7 @@ from edgegen.serve.gateway import build_app
 from edgegen.serve.lines import Connection
 from edgegen.serve.runtime import Runtime
 from edgegen.serve.storage.place import Storage
+from edgegen.serve.workers.letters import MAX_FRAME_BYTES
 
 log = structlog.get_logger(__name__)
 
@@ -101,6 +102,7 @@ async def serving(
             access_log=False,
             server_header=False,
             proxy_headers=False,
+            ws_max_size=MAX_FRAME_BYTES,
             timeout_graceful_shutdown=HTTP_GRACE_S,
         )
         server = uvicorn.Server(settings)

@@ -20,10 +20,12 @@ from edgegen.dispatch.messages import (
     Finished,
     Load,
     Loaded,
+    Migrate,
     NodeJoined,
     NodeLost,
     Progressed,
     Reject,
+    Released,
     Request,
     Retarget,
     Start,
@@ -34,11 +36,11 @@ from edgegen.observe.tracing import NO_SPAN, AbstractSpan
 from edgegen.serve.bus import Bus
 from edgegen.serve.chores import Chores
 from edgegen.serve.chronicle import Chronicle
-from edgegen.serve.journey import AbstractKeeper, Roads, Ticket
+from edgegen.serve.journey import AbstractKeeper, Carried, Roads, Ticket
 from edgegen.serve.store import MAX_RECORDS, Record, Status, Store
 from edgegen.serve.teller import Teller
 from edgegen.serve.workers.messages import Progress
-from edgegen.serve.workers.protocol import AbstractWorker, JobError, WorkerGoneError
+from edgegen.serve.workers.protocol import AbstractWorker, JobError, ReleasedError, WorkerGoneError
 
 log = structlog.get_logger(__name__)
 
@@ -66,7 +68,7 @@ class Runtime:
         self._teller, self._tick_s, self._tracing = teller, tick_s, tracing
         teller.listen(self._decided)
         self._epoch_s = time.monotonic()
-        self.roads = Roads(dispatcher.fleet, workers)
+        self.roads = Roads(dispatcher.fleet, workers, self.now_s)
         self._tickets: dict[str, Ticket] = {}
         self._events: collections.deque[Event] = collections.deque()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -136,10 +138,13 @@ class Runtime:
         record = Record(request, group, self.policy, side)
         if self._tracing:
             record.span = span.child("picture", record.created)
-        ticket = Ticket(record, asyncio.get_running_loop().create_future(), partial_images, keeper=keeper)
+        carried = keeper.latest() if keeper else None
+        ticket = Ticket(
+            record, asyncio.get_running_loop().create_future(), partial_images, keeper=keeper, carried=carried
+        )
         self._tickets[request.id] = ticket
         try:
-            self.feed(Arrived(request))
+            self.feed(Arrived(request, carried.kept if carried else None))
         except EdgegenError:
             del self._tickets[request.id]
             raise
@@ -189,6 +194,8 @@ class Runtime:
                 self._start(command)
             case Retarget():
                 self._retarget(command)
+            case Migrate():
+                self._migrate(command)
             case Cancel():
                 self._cancel(command)
             case Reject():
@@ -222,6 +229,17 @@ class Runtime:
         if ticket is not None and start is not None and start.node == change.node:
             self.roads.retarget(ticket, change)
 
+    def _migrate(self, move: Migrate) -> None:
+        ticket = self._tickets.get(move.id)
+        if ticket is None or ticket.travelling is None:
+            return
+        told = {"node": move.node, "to": move.to, "reason": move.reason}
+        now_s = self.now_s()
+        self.chores.add(lambda: self._chronicle.migrated(ticket.record, told, now_s))
+        if self.bus.listeners:
+            self.bus.publish("migrated", {**ticket.record.listed(), **told})
+        self.roads.release(move.id, move.node)
+
     def _cancel(self, cancel: Cancel) -> None:
         ticket = self._tickets.get(cancel.id)
         if ticket is not None and ticket.travelling is not None:
@@ -250,6 +268,9 @@ class Runtime:
             self._tell(ticket, "failed", start, error)
             self.feed(Failed(start.id, str(error), retry=error.retry))
             return
+        except ReleasedError as error:
+            self._released(ticket, start, error)
+            return
         except WorkerGoneError as error:  # NodeLost was fed before; what happens next is the dispatcher's to say
             self._tell(ticket, "lost", start, error)
             return
@@ -259,6 +280,20 @@ class Runtime:
         self.store.keep_picture(record, arrival.png)
         self._end(ticket, "finished", None)
         self.feed(Finished(start.id, actual))
+
+    def _released(self, ticket: Ticket, start: Start, given: ReleasedError) -> None:
+        """A worker gave a picture back: the dispatcher says where it goes on."""
+        if given.checkpoint_b64:
+            self._carry(ticket, Progress(start.id, given.step, start.steps, checkpoint_b64=given.checkpoint_b64))
+        kept = ticket.carried.kept if given.checkpoint_b64 and ticket.carried else None
+        self.feed(Released(start.id, kept))
+
+    def _carry(self, ticket: Ticket, progress: Progress) -> None:
+        start = ticket.record.start
+        if progress.checkpoint_b64 and start is not None:
+            ticket.carried = Carried(start.model, progress.step, progress.checkpoint_b64, progress.steps)
+        if ticket.keeper is not None:
+            ticket.keeper.progressed(ticket.record, progress)
 
     def _tell(self, ticket: Ticket, what: str, start: Start, error: EdgegenError) -> None:
         now_s, reason = self.now_s(), str(error)
@@ -272,9 +307,9 @@ class Runtime:
             self._retargeted(ticket, ticket.record.start.steps, progress)
         if self._tracing:
             ticket.record.steps.append((self.now_s() - ticket.record.request.arrived_s, progress.step))
-        if ticket.keeper is not None:
-            ticket.keeper.progressed(ticket.record, progress)
-        self.feed(Progressed(progress.id, progress.step, progress.steps))
+        self._carry(ticket, progress)
+        kept_bits = ticket.carried.kept.bits if progress.checkpoint_b64 and ticket.carried else None
+        self.feed(Progressed(progress.id, progress.step, progress.steps, kept_bits))
         if self.bus.listeners:
             shown: dict[str, Any] = {**ticket.record.item(), "step": progress.step, "steps": progress.steps}
             if progress.preview_b64:
@@ -320,15 +355,22 @@ class Runtime:
         await self.roads.workers[name].open(
             on_lost=lambda reason: self._lost(name, reason), on_joined=lambda: self._joined(name)
         )
-        self._joined(name)
+        if self.roads.workers[name].alive:  # else it joins later
+            self._joined(name)
 
     def _joined(self, name: str) -> None:
         self.metrics.joined.labels(name).inc()
+        self._tell_node("joined", name)
         self.feed(NodeJoined(name))
 
     def _lost(self, name: str, reason: str) -> None:
         self.metrics.lost.labels(name).inc()
+        self._tell_node("lost", name, reason=reason)
         self.feed(NodeLost(name, reason))
+
+    def _tell_node(self, kind: str, name: str, **details: str) -> None:
+        if self.bus.listeners:
+            self.bus.publish(kind, {"node": name, **details})
 
     async def _load(self, load: Load) -> None:
         node = self.roads.nodes[load.node]
@@ -343,10 +385,10 @@ class Runtime:
         self.feed(Loaded(load.node, load.model, seconds))
 
     async def _tick(self) -> None:
-        """Let time pass for those who wait; nobody waiting needs none."""
+        """Let time pass where it may change something."""
         while True:
             await asyncio.sleep(self._tick_s)
-            if self.dispatcher.waiting:
+            if self.dispatcher.watches:
                 self.feed(Tick())
 
     async def _tell_nodes(self) -> None:
@@ -369,7 +411,8 @@ class Runtime:
 
     def nodes(self) -> dict[str, Any]:
         """Return what `/v1/nodes` shows."""
-        return {"data": self.dispatcher.snapshot(self.now_s())}
+        nodes = self.dispatcher.snapshot(self.now_s())
+        return {"data": [{**node, "worker": self.roads.workers[node["name"]].told()} for node in nodes]}
 
     def _decided(self, now_s: float, decided: dict[str, Any], digest: str) -> None:
         ticket = self._tickets.get(decided["id"])  # it may have ended since

@@ -13,7 +13,7 @@ from diffusers import AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from edgegen.generate.samplers import ALPHAS, TRAIN_TIMESTEPS
+from edgegen.generate.schedules import ALPHAS, TRAIN_TIMESTEPS
 from edgegen.train import pool, reading, recipe
 from edgegen.train.loop import Average, pick_device, step_seed, train
 from edgegen.train.tokens import END, START, nothing, word_ids

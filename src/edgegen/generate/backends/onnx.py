@@ -11,7 +11,9 @@ import numpy as np
 import onnxruntime
 
 from edgegen.core.errors import EdgegenError
+from edgegen.generate.fingerprints import of_files
 from edgegen.generate.grammar import parse
+from edgegen.generate.schedules import SHIFTED_COSINE, AbstractSchedule
 
 PARTS = ("text", "unet", "decoder")
 
@@ -24,13 +26,27 @@ class OnnxBackend:
     """One text-to-image model: prompts to text, latents to v-predictions, latents to pictures."""
 
     def __init__(self, folder: Path, threads: int = 1) -> None:
-        files = {part: part_file(folder, part) for part in PARTS}
-        vocabulary = json.loads(part_file(folder, "vocabulary").read_text())
+        files = {part: part_file(folder, part) for part in (*PARTS, "vocabulary")}
+        self._files = list(files.values())
+        self._fingerprint: str | None = None
+        vocabulary = json.loads(files["vocabulary"].read_text())
         self._words: dict[str, int] = vocabulary["words"]
         self._start, self._end, self._length = vocabulary["start"], vocabulary["end"], vocabulary["length"]
         self._text, self._unet, self._decoder = (open_session(files[part], threads) for part in PARTS)
         _, channels, height, width = self._unet.get_inputs()[0].shape
         self.latent_shape: tuple[int, int, int] = (channels, height, width)
+
+    @property
+    def schedule(self) -> AbstractSchedule:
+        """Return the noise schedule that the model was trained on."""
+        return SHIFTED_COSINE
+
+    @property
+    def fingerprint(self) -> str:
+        """Return what tells this model from any other; the files are read when it is first asked for."""
+        if self._fingerprint is None:
+            self._fingerprint = of_files(self._files, f"onnx, {self.schedule.name}")
+        return self._fingerprint
 
     def encode(self, prompts: Sequence[str]) -> np.ndarray:
         """Turn prompts into text states float32[B, T, D]; the empty prompt is what guidance steers away from."""
@@ -53,6 +69,11 @@ class OnnxBackend:
         """Turn latents into pictures uint8[B, side, side, 3]."""
         planes = first_output(self._decoder, {"latents": latents})
         return np.rint((np.clip(planes, -1, 1) + 1) * 127.5).astype(np.uint8).transpose(0, 2, 3, 1)
+
+
+def has_parts(folder: Path) -> bool:
+    """Tell whether a folder holds a model in ONNX."""
+    return (folder / "unet.onnx").is_file()
 
 
 def part_file(folder: Path, part: str) -> Path:

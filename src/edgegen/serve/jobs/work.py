@@ -16,7 +16,7 @@ from edgegen.serve.intake import Intake
 from edgegen.serve.jobs.archive import Archive, wall_s
 from edgegen.serve.jobs.records import Attempt, Change, Checkpoint, End, Job, Result, Wanted
 from edgegen.serve.jobs.scribe import Scribe
-from edgegen.serve.journey import AbstractKeeper, Ticket
+from edgegen.serve.journey import AbstractKeeper, Carried, Ticket
 from edgegen.serve.problems import problem_of
 from edgegen.serve.runtime import Runtime
 from edgegen.serve.storage.blobs import BlobError, Blobs
@@ -45,14 +45,15 @@ class PictureKeeper(AbstractKeeper):
     def __init__(self, work: "Work", wanted: Wanted, every: int, checkpoint_b64: str | None):
         self._work, self._number, self.every = work, wanted.number, every
         self._kept = wanted.checkpoint  # in the tables
-        # The latest one, kept or about to be: its model, its steps and itself.
-        self._latest = (wanted.checkpoint, checkpoint_b64) if wanted.checkpoint and checkpoint_b64 else None
+        self._left = None
+        if wanted.checkpoint and checkpoint_b64:
+            self._left = Carried(wanted.checkpoint.model, wanted.checkpoint.step, checkpoint_b64)
         self._due: tuple[Checkpoint, bytes, int] | None = None
         self._writing: asyncio.Task[None] | None = None
         self._told_s = 0.0
 
     def started(self, record: Record, start: Start) -> None:
-        done = self._latest[0].step if self._latest and self.checkpoint(start.model, start.steps) else 0
+        done = start.from_step
         decision = {"reason": start.reason, "predicted": split_dict(start.predicted), "policy": record.policy}
         told = {"picture": self._number, "node": start.node, "model": start.model, "steps": start.steps}
         attempt = Attempt(self._number, start.node, start.model, start.steps, done, decision)
@@ -65,10 +66,8 @@ class PictureKeeper(AbstractKeeper):
         elif time.monotonic() - self._told_s >= TELL_EVERY_S:
             self._work.scribe.put(self._told(progress.step, progress.steps))
 
-    def checkpoint(self, model: str, steps: int) -> str | None:
-        if self._latest is None or self._latest[0].model != model or self._latest[0].step >= steps:
-            return None
-        return self._latest[1]
+    def latest(self) -> Carried | None:
+        return self._left
 
     async def settle(self) -> None:
         """Wait until the latest checkpoint is kept."""
@@ -95,7 +94,6 @@ class PictureKeeper(AbstractKeeper):
         # Never a name that was used: until the row says so, the one before is the one that counts.
         name = f"jobs/{self._work.job.id}/{self._number}-{progress.step}-{secrets.token_hex(4)}.checkpoint"
         made = Checkpoint(model, progress.step, name, "")
-        self._latest = (made, progress.checkpoint_b64)
         self._due = (made, data, progress.steps)
         if self._writing is None:
             self._writing = asyncio.create_task(self._write(), name=f"checkpoints of {progress.id}")

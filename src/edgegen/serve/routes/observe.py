@@ -71,7 +71,7 @@ def router(gateway: Gateway) -> APIRouter:
 
     @routes.get("/v1/events", response_class=EventSourceResponse)
     async def events() -> EventSourceResponse:
-        """Stream what happens: decided, progress, retargeted, finished, failed, refused and, every second, nodes."""
+        """Stream what happens: decided, progress, retargeted, migrated, finished, failed, refused, joined, lost; nodes every second."""
         subscription = runtime.bus.subscribe()
         if subscription is None:
             raise Problem(503, "too many listen to the events already", kind="server_error", code="too_many_listeners")

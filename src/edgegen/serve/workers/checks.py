@@ -1,5 +1,7 @@
 """What every worker has to fulfil, as checks that anybody can run on a worker of their own.
 
+A worker states its `abilities`, and what is not among them is not asked of it.
+
 Each check takes a function that makes a fresh, unopened worker and raises `AssertionError` with a sentence.
 """
 
@@ -10,7 +12,7 @@ from contextlib import asynccontextmanager
 
 from edgegen.core.errors import WorkerError
 from edgegen.serve.workers.messages import Job, Pace, Progress
-from edgegen.serve.workers.protocol import AbstractWorker
+from edgegen.serve.workers.protocol import AbstractWorker, ReleasedError
 
 MakeWorker = Callable[[], AbstractWorker]
 _SLOW = Pace(step_s=0.02)
@@ -19,7 +21,7 @@ PNG_START = b"\x89PNG\r\n\x1a\n"
 
 def job(identifier: str = "one", *, model: str = "shapes-s", steps: int = 4, seed: int = 7, **fields) -> Job:
     """Return a small job."""
-    return Job(id=identifier, model=model, prompt="a red circle", steps=steps, seed=seed, **fields)
+    return Job(id=identifier, model=model, steps=steps, seed=seed, **{"prompt": "a red circle", **fields})
 
 
 @asynccontextmanager
@@ -42,17 +44,19 @@ async def makes_a_picture(make: MakeWorker) -> None:
     assert base64.b64decode(report.png_b64).startswith(PNG_START), "the picture is a PNG"
     steps = [progress.step for progress in seen]
     assert steps == sorted(set(steps)), f"steps come in order, got {steps}"
-    assert steps[-1] == 4, f"the last step is told, got {steps}"
+    if worker.abilities.steps:
+        assert steps[-1] == 4, f"the last step is told, got {steps}"
     assert min(report.queue_s, report.load_s, report.generate_s) >= 0, f"no time is negative: {report}"
 
 
 async def sends_previews_when_asked(make: MakeWorker) -> None:
-    """Previews come with the steps that were named, and only with them."""
+    """Previews come with the steps that were named, and only with them; a worker without previews sends none."""
     seen: list[Progress] = []
     async with opened(make) as worker:
         await worker.run(job(previews=(1, 3)), seen.append)
     with_preview = [progress.step for progress in seen if progress.preview_b64]
-    assert with_preview == [1, 3], f"previews at steps 1 and 3, got {with_preview}"
+    expected = [1, 3] if worker.abilities.previews else []
+    assert with_preview == expected, f"previews at steps {expected}, got {with_preview}"
 
 
 async def makes_many_pictures(make: MakeWorker) -> None:
@@ -97,12 +101,74 @@ async def obeys_or_ignores_a_change_of_steps(make: MakeWorker) -> None:
         worker.retarget("one", 6)
         await worker.run(job("one", steps=12, pace=_SLOW), notice)
         told = [(progress.step, progress.steps) for progress in seen]
-        assert told[-1] in ((6, 6), (12, 12)), f"6 steps or 12, got {told}"
-        assert told[0][1] == 12, f"an order before the job concerns no job, got {told}"
         worker.retarget("one", 24)
         seen.clear()
         await worker.run(job("one"), seen.append)
+    if not worker.abilities.steps:
+        return
+    assert told[-1] in ((6, 6), (12, 12)), f"6 steps or 12, got {told}"
+    assert told[0][1] == 12, f"an order before the job concerns no job, got {told}"
     assert (seen[-1].step, seen[-1].steps) == (4, 4), f"an order after the job concerns no other, got {seen[-1]}"
+
+
+async def gives_back_or_finishes(make: MakeWorker) -> None:
+    """A job that is to be given back ends at its next step, as `ReleasedError`, or is finished; others are no concern."""
+    seen: list[Progress] = []
+    last: list[int] = []
+    async with opened(make) as worker:
+
+        def notice(progress: Progress) -> None:
+            seen.append(progress)
+            if progress.step == 2:
+                worker.release("one")
+
+        worker.release("one")  # it is not here yet, so this is about nothing
+        try:
+            await worker.run(job(steps=12, pace=_SLOW), notice)
+        except ReleasedError as given:
+            last.append(given.step)
+        steps = last[0] if last else 12
+        assert steps in (2, 3, 4, 12), f"given back soon after step 2, or finished; got step {steps}"
+        assert seen[-1].step <= steps, f"told up to step {seen[-1].step}, given back after {steps}"
+        worker.release("one")
+        report = await worker.run(job("next", steps=2), _ignore)
+        assert report.id == "next", "the worker goes on with the next one"
+
+
+async def goes_on_from_a_checkpoint_or_starts_anew(make: MakeWorker) -> None:
+    """What was given back is finished by another worker, from where it was or from the start; steps count the whole."""
+    kept: list[Progress] = []
+    given: list[str | None] = []
+    async with opened(make) as worker:
+
+        def notice(progress: Progress) -> None:
+            kept.append(progress)
+            if progress.step == 5:
+                worker.release("one")
+
+        try:
+            await worker.run(job(steps=12, keep_every=2, pace=_SLOW), notice)
+        except ReleasedError as error:
+            given.append(error.checkpoint_b64)
+    told = {progress.step: progress.checkpoint_b64 for progress in kept if progress.checkpoint_b64}
+    assert all(step % 2 == 0 for step in told), f"checkpoints come after every second step, got them at {sorted(told)}"
+    for checkpoint in (*given, *told.values(), "bm8gY2hlY2twb2ludA==", "no text of bytes"):
+        seen: list[Progress] = []
+        async with opened(make) as worker:
+            report = await worker.run(job(steps=12, checkpoint_b64=checkpoint, pace=_SLOW), seen.append)
+        assert base64.b64decode(report.png_b64).startswith(PNG_START), "the picture is a PNG"
+        steps = [progress.step for progress in seen]
+        assert steps == sorted(set(steps)), f"steps come in order, got {steps}"
+        assert (seen[-1].step, seen[-1].steps) == (12, 12), f"it ends as the whole picture, got {seen[-1]}"
+
+
+async def may_be_told_when_things_are_due(make: MakeWorker) -> None:
+    """Jobs with and without a deadline, late ones too, all end."""
+    async with opened(make) as worker:
+        dues = (None, 0.001, 5.0, -1.0, None)
+        jobs = [job(f"{at}", steps=3, due_s=due_s, pace=Pace(step_s=0.002)) for at, due_s in enumerate(dues)]
+        reports = await asyncio.gather(*(worker.run(one, _ignore) for one in jobs))
+    assert sorted(report.id for report in reports) == [f"{at}" for at in range(len(dues))], "every job ends as itself"
 
 
 async def loads_and_evicts(make: MakeWorker) -> None:
@@ -134,6 +200,9 @@ CHECKS: tuple[Callable[[MakeWorker], Awaitable[None]], ...] = (
     makes_many_pictures,
     stops_when_cancelled,
     obeys_or_ignores_a_change_of_steps,
+    gives_back_or_finishes,
+    goes_on_from_a_checkpoint_or_starts_anew,
+    may_be_told_when_things_are_due,
     loads_and_evicts,
     refuses_when_closed,
 )

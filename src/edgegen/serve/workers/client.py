@@ -2,34 +2,22 @@
 
 import asyncio
 import contextlib
-import os
-import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import structlog
 
 from edgegen.core.errors import WorkerError
+from edgegen.serve.workers.errands import Errands, resolve
 from edgegen.serve.workers.line import ENDED, Line
-from edgegen.serve.workers.messages import (
-    PROTOCOL,
-    Job,
-    LineError,
-    Progress,
-    Report,
-    encode,
-    encode_job,
-    encode_retarget,
-    load_id,
-)
-from edgegen.serve.workers.protocol import AbstractWorker, JobError, OnProgress, WorkerGoneError
+from edgegen.serve.workers.messages import PROTOCOL, Job, Report, encode
+from edgegen.serve.workers.protocol import AbstractWorker, OnProgress, WorkerGoneError
+from edgegen.serve.workers.spawn import WorkerProcess, process_arguments
 
 log = structlog.get_logger(__name__)
 
-T = TypeVar("T")
 HELLO_TIMEOUT_S = 60.0
 SILENCE_S = 30.0  # a worker says something every second; one that is silent for this long hangs and is ended
 FIRST_BACKOFF_S, LAST_BACKOFF_S = 0.2, 10.0
@@ -37,52 +25,17 @@ STEADY_S = 60.0  # a worker that lived this long starts again with the first bac
 GRACE_S = 1.0  # between `bye` and the end by force
 
 
-class _Process:
-    """One running process and its socket."""
-
-    def __init__(self, popen: subprocess.Popen, sock: socket.socket):
-        self.popen, self.sock = popen, sock
-        self.began_s = time.monotonic()
-
-    @classmethod
-    def spawn(cls, arguments: list[str]) -> "_Process":
-        """Start a worker with one end of a socket pair; the other end is ours, and its closing is the other's end."""
-        ours, theirs = socket.socketpair()
-        try:
-            command = [sys.executable, "-m", "edgegen.serve.workers.process", "--fd", str(theirs.fileno())]
-            popen = subprocess.Popen(
-                command + arguments,
-                pass_fds=(theirs.fileno(),),
-                stdin=subprocess.DEVNULL,
-                env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-            )
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
-        return cls(popen, ours)
-
-    def end(self) -> None:
-        """End the process by force and take its exit status, so that no zombie stays."""
-        self.popen.kill()
-        self.popen.wait()
-
-
 class ProcessWorker(AbstractWorker):
     """A worker process for one node, kept alive."""
 
     def __init__(self, node: str, *, maker: str = "builtin", slots: int = 1, folders: Mapping[str, str] | None = None):
         self.node = node
-        self._arguments = ["--maker", maker, "--slots", str(slots)]
-        for model, folder in (folders or {}).items():
-            self._arguments += ["--folder", f"{model}={folder}"]
-        self._process: _Process | None = None
+        self._arguments = process_arguments(maker=maker, slots=slots, folders=folders or {})
+        self._process: WorkerProcess | None = None
         self._line: Line | None = None
         self._hello: asyncio.Future[dict[str, Any]] | None = None
         self._keeper: asyncio.Task | None = None
-        self._jobs: dict[str, tuple[asyncio.Future[Report], OnProgress]] = {}
-        self._loads: dict[str, list[asyncio.Future[float]]] = {}
+        self._errands = Errands(node, self._send)
         self._backoff_s = FIRST_BACKOFF_S
         self._on_lost: Callable[[str], None] = lambda reason: None
         self._on_joined: Callable[[], None] = lambda: None
@@ -93,31 +46,19 @@ class ProcessWorker(AbstractWorker):
         self._keeper = asyncio.create_task(self._keep(line), name=f"worker {self.node}")
 
     async def load(self, model: str, *, pad_s: float) -> float:
-        future = asyncio.get_running_loop().create_future()
-        self._loads.setdefault(load_id(model), []).append(future)
-        self._send(encode("load", model=model, pad_s=pad_s))
-        return await future
+        return await self._errands.load(model, pad_s=pad_s)
 
     async def evict(self, model: str) -> None:
-        if self.alive:
-            self._send(encode("evict", model=model))
+        self._errands.evict(model)
 
     async def run(self, job: Job, on_progress: OnProgress) -> Report:
-        future = asyncio.get_running_loop().create_future()
-        self._send(encode_job(job))
-        self._jobs[job.id] = (future, on_progress)
-        try:
-            return await future
-        except asyncio.CancelledError:
-            if self.alive:
-                self._send(encode("cancel", id=job.id))
-            raise
-        finally:
-            self._jobs.pop(job.id, None)
+        return await self._errands.run(job, on_progress)
 
     def retarget(self, job_id: str, steps: int) -> None:
-        if job_id in self._jobs and self.alive:
-            self._send(encode_retarget(job_id, steps))
+        self._errands.retarget(job_id, steps)
+
+    def release(self, job_id: str) -> None:
+        self._errands.release(job_id)
 
     async def close(self) -> None:
         if self._keeper is not None:
@@ -145,7 +86,7 @@ class ProcessWorker(AbstractWorker):
     async def _connect(self) -> Line:
         """Start a process and wait for its hello. **Raises** `WorkerError`."""
         loop = asyncio.get_running_loop()
-        self._process, self._hello = _Process.spawn(self._arguments), loop.create_future()
+        self._process, self._hello = WorkerProcess.spawn(self._arguments), loop.create_future()
         _, line = await loop.create_unix_connection(lambda: Line(self._handle), sock=self._process.sock)
         waiting: list[asyncio.Future] = [self._hello, line.ended]
         try:
@@ -198,24 +139,10 @@ class ProcessWorker(AbstractWorker):
         return None
 
     def _handle(self, message: dict[str, Any]) -> None:
-        kind, identifier = message.pop("type"), message.get("id", "")
-        job = self._jobs.get(identifier)
-        if kind == "hello" and self._hello is not None:
-            _resolve(self._hello, message)
-        elif kind == "loaded":
-            for future in self._loads.pop(load_id(message.get("model", "")), []):
-                _resolve(future, float(message.get("seconds", 0.0)))
-        elif kind == "failed" and identifier in self._loads:
-            for future in self._loads.pop(identifier):
-                _refuse(future, JobError(str(message.get("reason")), retry=False))
-        elif job is None:  # it was cancelled meanwhile, or the message is a heartbeat
-            return
-        elif kind == "progress":
-            job[1](_shaped(Progress, message))
-        elif kind == "finished":
-            _resolve(job[0], _shaped(Report, message))
-        elif kind == "failed":
-            _refuse(job[0], JobError(str(message.get("reason")), retry=bool(message.get("retry"))))
+        if message["type"] == "hello" and self._hello is not None:
+            resolve(self._hello, message)
+        else:
+            self._errands.hear(message)
 
     def _send(self, message: bytes) -> None:
         if self._line is None:
@@ -230,25 +157,4 @@ class ProcessWorker(AbstractWorker):
             line.end(reason)
         if process is not None:
             process.end()
-        waiting = [future for future, _ in self._jobs.values()]
-        waiting += [future for futures in self._loads.values() for future in futures]
-        self._loads.clear()
-        for future in waiting:
-            _refuse(future, WorkerGoneError(f"the worker of node {self.node!r} went away: {reason}"))
-
-
-def _shaped(shape: type[T], message: dict[str, Any]) -> T:
-    try:
-        return shape(**message)
-    except TypeError as error:
-        raise LineError(f"a {shape.__name__} with other fields: {error}") from error
-
-
-def _resolve(future: asyncio.Future, value: Any) -> None:
-    if not future.done():
-        future.set_result(value)
-
-
-def _refuse(future: asyncio.Future, error: WorkerError) -> None:
-    if not future.done():
-        future.set_exception(error)
+        self._errands.lose(reason)

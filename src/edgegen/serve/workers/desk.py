@@ -1,78 +1,88 @@
 """The order of work inside a worker: who runs, who waits, and until when the machine it stands for would be busy.
 
-Every piece of work is a generator that computes and then yields the moment until which it has to last. So a paced worker
-computes at the speed of this machine and answers at the speed of the declared one, and between any two yields work may
-join, leave or be cancelled.
+A picture with a pace, and the loading of a model, is a generator that computes and then yields the moment until which it has to
+last; `slots` of them run side by side. Pictures without a pace share their passes; see `together`. Where more wait than there is
+room for, those with the least time to spare come first.
 """
 
-import base64
-import collections
 import dataclasses
+import math
 import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 from edgegen.core.errors import EdgegenError
 from edgegen.serve.workers.aim import Aim
 from edgegen.serve.workers.complaint import complain
 from edgegen.serve.workers.makers import AbstractMaker
-from edgegen.serve.workers.messages import Job, encode, load_id
+from edgegen.serve.workers.making import Making, released_at
+from edgegen.serve.workers.messages import Job, Pace, encode, load_id
+from edgegen.serve.workers.paced import Clock, Send, picture
+from edgegen.serve.workers.together import Together
 
 TURN_S = 0.0005
-PROGRESS_S = 0.01  # steps that follow each other faster than this are not all told
-
-Clock = Callable[[], float]
-Send = Callable[[bytes], None]
 
 
 @dataclasses.dataclass
 class _Piece:
-    """Work that has a place at the desk."""
+    """Work that has a place at the desk, or waits for one."""
 
     id: str
     work: Iterator[float]
-    due_s: float
+    making: Making | None = None  # None: the loading of a model
+    due_s: float = 0.0  # until when what it computed last has to last
 
-
-@dataclasses.dataclass
-class _Making:
-    """A picture from its order on; its token is None until its prompt was read, and `wanted` is kept until then."""
-
-    job: Job
-    queued_s: float
-    aim: Aim
-    token: Any = None
-    wanted: int | None = None
+    def slack_s(self, now_s: float) -> float:
+        """Seconds to spare if it began now; loading goes first, for whatever needs the model waits for it."""
+        if self.making is None:
+            return -math.inf
+        due_s, job = self.making.due_s, self.making.job
+        return math.inf if due_s is None else due_s - now_s - job.pace.fixed_s - job.steps * job.pace.step_s
 
 
 class Desk:
-    """Runs up to `slots` pieces of work side by side, the others wait in the order in which they came."""
+    """Runs up to `slots` pieces of work side by side, and lets as many pictures share a pass as its maker does."""
 
     def __init__(self, maker: AbstractMaker, send: Send, *, slots: int = 1, clock: Clock = time.monotonic):
         self._maker, self._send, self._clock = maker, send, clock
         self._slots = slots
-        self._waiting: collections.deque[tuple[str, Iterator[float]]] = collections.deque()
+        self._waiting: list[_Piece] = []  # in the order in which they came
         self._running: list[_Piece] = []
-        self._makings: dict[str, _Making] = {}
+        self._makings: dict[str, Making] = {}
+        self._together = Together(maker, send, clock)
 
     def start(self, job: Job) -> None:
         """Put a picture at the end of the queue."""
-        making = self._makings[job.id] = _Making(job, self._clock(), Aim(job.steps))
-        self._waiting.append((job.id, self._picture(making)))
+        making = Making(job, self._clock(), Aim(job.steps))
+        if job.pace == Pace():
+            self._together.add(making)
+            return
+        self._makings[job.id] = making
+        self._waiting.append(_Piece(job.id, picture(making, self._maker, self._send, self._clock), making))
 
     def retarget(self, job_id: str, steps: int) -> None:
         """Let a picture finish with another number of steps; one that is not here or too far on keeps its own."""
         making = self._makings.get(job_id)
         if making is None:
-            return
-        if making.token is None:
+            self._together.retarget(job_id, steps)
+        elif making.token is None:
             making.wanted = steps
         elif making.aim.may_become(steps) and self._maker.retarget(making.token, steps):
             making.aim.steps = steps
 
+    def release(self, job_id: str) -> None:
+        """Give a picture back after the step that it is in; one that waits, now; one in its last step is finished."""
+        making = self._makings.get(job_id)
+        if making is None:
+            self._together.release(job_id)
+        elif any(piece.id == job_id for piece in self._running):
+            making.released = True
+        else:
+            self._send(released_at(self._maker, making))
+            self.cancel(job_id)
+
     def load(self, model: str, pad_s: float) -> None:
-        """Put the loading of a model at the end of the queue."""
-        self._waiting.append((load_id(model), self._load_alone(model, pad_s)))
+        """Load a model as soon as there is room."""
+        self._waiting.append(_Piece(load_id(model), self._load_alone(model, pad_s)))
 
     def evict(self, model: str) -> None:
         """Take a model out of memory now."""
@@ -80,8 +90,9 @@ class Desk:
 
     def cancel(self, job_id: str) -> None:
         """Stop a piece of work; what is not there needs no stopping."""
+        self._together.cancel(job_id)
         self._makings.pop(job_id, None)
-        self._waiting = collections.deque(entry for entry in self._waiting if entry[0] != job_id)
+        self._waiting = [piece for piece in self._waiting if piece.id != job_id]
         for piece in [piece for piece in self._running if piece.id == job_id]:
             piece.work.close()  # type: ignore[attr-defined]
             self._running.remove(piece)
@@ -94,21 +105,25 @@ class Desk:
         until_s = self._clock() + TURN_S
         while True:
             self._admit()
-            if not self._running:
+            if not self._running and not self._together:
                 return None
             now_s = self._clock()
             due = [piece for piece in self._running if piece.due_s <= now_s]
-            if not due:
+            if not due and not self._together:
                 return min(piece.due_s for piece in self._running) - now_s
             if now_s >= until_s:
                 return 0.0
             for piece in due:
                 self._advance(piece)
+            self._together.step()
 
     def _admit(self) -> None:
         while self._waiting and len(self._running) < self._slots:
-            job_id, work = self._waiting.popleft()
-            self._running.append(_Piece(job_id, work, self._clock()))
+            now_s = self._clock()
+            piece = min(self._waiting, key=lambda waits: waits.slack_s(now_s))  # the first of several
+            self._waiting.remove(piece)
+            piece.due_s = now_s
+            self._running.append(piece)
 
     def _advance(self, piece: _Piece) -> None:
         try:
@@ -132,58 +147,3 @@ class Desk:
         self._maker.load(model)
         yield began_s + pad_s
         self._send(encode("loaded", model=model, seconds=self._clock() - began_s))
-
-    def _picture(self, making: _Making) -> Iterator[float]:
-        """Make one picture: load, read the prompt, step by step, decode; every part lasts as its pace says."""
-        maker, clock, job, aim = self._maker, self._clock, making.job, making.aim
-        pace = job.pace
-        began_s = due_s = clock()
-        if not maker.loaded(job.model):
-            maker.load(job.model)
-            due_s += pace.load_s
-            yield due_s
-        loaded_s = clock()
-        due_s = cursor_s = max(due_s, loaded_s)
-        making.token = token = maker.begin(job)
-        told_s = loaded_s
-        if making.wanted is not None:
-            self.retarget(job.id, making.wanted)
-        compute_s = clock() - loaded_s
-        try:
-            cursor_s += pace.fixed_s / 2  # the prompt is read before the steps, the picture decoded after them
-            yield cursor_s
-            while step := aim.next():
-                part_s = clock()
-                maker.step(token)
-                preview = _text(maker.picture(token)) if step in job.previews else None
-                compute_s += clock() - part_s
-                cursor_s += pace.step_s
-                yield cursor_s
-                if preview or step == aim.steps or clock() - told_s >= PROGRESS_S:
-                    told_s = clock()
-                    self._send(encode("progress", id=job.id, step=step, steps=aim.steps, preview_b64=preview))
-            part_s = clock()
-            png_b64 = _text(maker.picture(token))
-            compute_s += clock() - part_s
-            cursor_s += pace.fixed_s / 2
-            yield cursor_s
-        finally:
-            maker.drop(token)
-        ended_s, paced_s = clock(), cursor_s - due_s
-        behind_s = max(0.0, ended_s - due_s - paced_s) if paced_s else 0.0
-        self._send(
-            encode(
-                "finished",
-                id=job.id,
-                png_b64=png_b64,
-                queue_s=began_s - making.queued_s,
-                load_s=loaded_s - began_s,
-                generate_s=ended_s - loaded_s,
-                compute_s=compute_s,
-                behind_s=behind_s,
-            )
-        )
-
-
-def _text(png: bytes) -> str:
-    return base64.b64encode(png).decode()

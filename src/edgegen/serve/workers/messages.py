@@ -1,9 +1,11 @@
 """The words between the gateway and a worker process: one JSON object per line.
 
-Gateway to worker: `load`, `evict`, `start`, `retarget`, `release`, `cancel`, `bye`. Worker to gateway: `hello`, `alive`, `progress`, `finished`,
-`failed`, `released`, `loaded`. Imports nothing but the standard library, because a worker has to start quickly.
+Gateway to worker: `load`, `evict`, `start`, `retarget`, `release`, `cancel`, `bye`. Worker to gateway: `hello`, `alive`, `progress`,
+`finished`, `failed`, `released`, `loaded`. Imports nothing but the standard library, because a worker has to start quickly.
 """
 
+import base64
+import binascii
 import dataclasses
 import json
 from typing import Any
@@ -11,8 +13,8 @@ from typing import Any
 PROTOCOL = 2
 _to_json = json.JSONEncoder(separators=(",", ":")).encode  # made once; `json.dumps` would make one per message
 
-MAX_TO_WORKER_BYTES = 64 * 1024
-MAX_TO_GATEWAY_BYTES = 4 * 1024 * 1024
+MAX_TO_WORKER_BYTES = 4 * 1024 * 1024  # a job may bring its checkpoint, of 2.5 MiB at most
+MAX_TO_GATEWAY_BYTES = 12 * 1024 * 1024  # a picture of 1024 pixels, or a preview of it with a checkpoint
 MAX_STEPS = 1000  # as many as the HTTP interface takes; a model may take fewer
 
 
@@ -120,6 +122,27 @@ def decode_retarget(message: dict[str, Any]) -> tuple[str, int]:
     if not isinstance(job_id, str) or type(steps) is not int or not 1 <= steps <= MAX_STEPS:
         raise LineError(f"expected a retarget with an id and steps from 1 to {MAX_STEPS}, got {job_id!r}, {steps!r}")
     return job_id, steps
+
+
+def decode_release(message: dict[str, Any]) -> str:
+    """Return the id of a `release` message. **Raises** `LineError` when there is none."""
+    job_id = message.get("id")
+    if not isinstance(job_id, str):
+        raise LineError(f"expected a release with an id, got {job_id!r}")
+    return job_id
+
+
+def pack(data: bytes) -> str:
+    """Return bytes as the text that messages carry."""
+    return base64.b64encode(data).decode()
+
+
+def unpack(text: str | None) -> bytes | None:
+    """Return the bytes of such a text; None for none, and for what is none."""
+    try:
+        return None if text is None else base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return None
 
 
 def load_id(model: str) -> str:

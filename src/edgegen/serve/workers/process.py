@@ -24,6 +24,7 @@ from edgegen.serve.workers.messages import (
     LineError,
     decode,
     decode_job,
+    decode_release,
     decode_retarget,
     encode,
 )
@@ -56,21 +57,27 @@ class Line:
         data = self._sock.recv(65536)
         if not data:
             raise EOFError("the gateway is gone")
-        self._buffer += data
-        *lines, rest = bytes(self._buffer).split(b"\n")
-        self._buffer = bytearray(rest)
+        if b"\n" not in data:  # of a long line, which is put together once
+            self._buffer += data
+            lines, rest = [], self._buffer
+        else:
+            *lines, rest = bytes(self._buffer + data).split(b"\n")
+            self._buffer = bytearray(rest)
         if max(map(len, [*lines, rest])) > MAX_TO_WORKER_BYTES:
             raise LineError(f"a line is longer than {MAX_TO_WORKER_BYTES} bytes")
         return [decode(line) for line in lines]
 
 
-def make_maker(kind: str, folders: dict[str, str]) -> AbstractMaker:
-    """Return the maker of that name; what it needs is imported only then. `folders` are of models that are not built in."""
+def make_maker(kind: str, folders: dict[str, str], slots: int = 1) -> AbstractMaker:
+    """Return the maker of that name; what it needs is imported only then.
+
+    `folders` are of models that are not built in; `slots` pictures share a pass.
+    """
     if kind == "instant":
         return InstantMaker()
     from edgegen.serve.workers.builtin_maker import BuiltinMaker
 
-    return BuiltinMaker(folders)
+    return BuiltinMaker(folders, slots=slots)
 
 
 def serve(line: Line, maker: AbstractMaker, slots: int) -> None:
@@ -93,6 +100,8 @@ def obey(desk: Desk, message: dict) -> bool:
             desk.start(decode_job(message))
         case "retarget":
             desk.retarget(*decode_retarget(message))
+        case "release":
+            desk.release(decode_release(message))
         case "cancel":
             desk.cancel(message["id"])
         case "load":
@@ -125,7 +134,7 @@ def main(arguments: list[str] | None = None) -> int:
     end_with_parent()
     with socket.socket(fileno=given.fd) as sock:
         try:
-            serve(Line(sock), make_maker(given.maker, folders), given.slots)
+            serve(Line(sock), make_maker(given.maker, folders, given.slots), given.slots)
         except (EOFError, ConnectionError):
             return 0
     return 0

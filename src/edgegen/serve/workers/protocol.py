@@ -4,7 +4,9 @@ A worker serves one node. Its work is a coroutine per picture: cancelling the co
 """
 
 import abc
+import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 from edgegen.core.errors import WorkerError
 from edgegen.serve.workers.messages import Job, Progress, Report
@@ -32,6 +34,14 @@ class ReleasedError(WorkerError):
         self.step, self.checkpoint_b64 = step, checkpoint_b64  # None: there is nothing to go on from
 
 
+@dataclasses.dataclass(frozen=True)
+class Abilities:
+    """What a worker can do beyond making pictures. Nobody waits for what is not among it."""
+
+    steps: bool = True  # it does the number of steps that a job says, and tells when the last one is done
+    previews: bool = True  # it sends pictures of what is there so far
+
+
 class AbstractWorker(abc.ABC):
     """A maker of pictures for one node.
 
@@ -39,10 +49,11 @@ class AbstractWorker(abc.ABC):
     """
 
     node: str
+    abilities = Abilities()
 
     @abc.abstractmethod
     async def open(self, *, on_lost: Callable[[str], None], on_joined: Callable[[], None]) -> None:
-        """Get ready; return once pictures can be made.
+        """Get ready; return once pictures can be made, or nobody is there who makes them: `alive` tells.
 
         Afterwards `on_lost(reason)` is called each time the worker goes away by itself and `on_joined()` each time it
         is back.
@@ -58,7 +69,8 @@ class AbstractWorker(abc.ABC):
 
     @abc.abstractmethod
     async def run(self, job: Job, on_progress: OnProgress) -> Report:
-        """Make a picture, calling `on_progress` after steps; after the last one and those with a preview in any case.
+        """Make a picture, calling `on_progress` after steps; after the last one and those with a preview in any case,
+        as far as its `abilities` go.
 
         **Raises** `JobError` when this picture cannot be made, `WorkerGoneError` when the worker goes away, and
         `ReleasedError` when it gave the picture back.
@@ -78,6 +90,10 @@ class AbstractWorker(abc.ABC):
         It is finished instead when its last step has begun, and in a worker that cannot give back, as here.
         """
         del job_id
+
+    def told(self) -> dict[str, Any]:
+        """Return what the worker says about itself beyond being there, for people to look at."""
+        return {}
 
     @abc.abstractmethod
     async def close(self) -> None:
