@@ -27,7 +27,11 @@ LONG = (
     "gap",
     "replay azure-functions --rate 24",
 )  # run until stopped, or for minutes
-NEEDS_A_FILE = ("journal", "profile check")  # about a file of one's own; tests/cli and tests/dispatch run them
+NEEDS_A_FILE = (
+    "journal",
+    "profile check",
+    "keys revoke",
+)  # about a file of one's own; tests/cli and tests/dispatch run them
 NEEDS_A_GATEWAY = ("worker",)  # tests/serve/test_pull.py runs them
 
 

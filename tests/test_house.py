@@ -127,12 +127,13 @@ def test_modules_and_functions_keep_to_the_caps(path):
 # -------------------------------------------------------------------------------------------------------- dependencies
 
 # Imported under another name than the one to install.
-DISTRIBUTIONS = {"PIL": "pillow"}
+DISTRIBUTIONS = {"PIL": "pillow", "opentelemetry": "opentelemetry-sdk"}
 # Declared, though no module imports them, and why.
 NEEDED_UNSEEN = {
     "accelerate": "diffusers loads weights with it",
     "aiosqlite": "SQLAlchemy reads SQLite with it",
     "httptools": "uvicorn is told to read HTTP with it",
+    "opentelemetry-exporter-otlp-proto-http": "the same import as opentelemetry-sdk",
     "onnxscript": "torch's exporter imports it",
     "peft": "diffusers loads LoRA weights with it",
 }
@@ -145,6 +146,7 @@ EXTRAS = {
     "cluster": [("plan", "certified", "wide", "on_ray.py"), ("serve", "workers", "ray_serve.py")],
     "gym": [("sim", "adapters")],
     "tables": [("experiments", "tables.py")],
+    "tracing": [("observe", "tracing.py")],
 }
 
 

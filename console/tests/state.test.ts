@@ -82,13 +82,15 @@ describe("what happens", () => {
     const state = after(
       event("decided", item("a", { node: "edge-1", steps: 16 })),
       event("retargeted", { ...item("a", { node: "edge-1" }), steps: 8, steps_before: 16, step: 3, reason: "others wait" }),
-      event("migrated", { ...item("a", { node: "cloud" }), node_before: "edge-1", step: 4, reason: "edge-1 is slow" }),
+      event("migrated", { ...item("a", { node: "edge-1", steps: 8 }), to: "cloud", reason: "edge-1 is slow" }),
     );
     expect(state.happenings.map(({ what, id, text }) => [what, id, text])).toEqual([
-      ["migrated", "a", "from edge-1 to cloud after step 4: edge-1 is slow"],
+      ["migrated", "a", "from edge-1 to cloud: edge-1 is slow"],
       ["retargeted", "a", "16 → 8 steps on edge-1: others wait"],
     ]);
-    expect(state.items[0]).toMatchObject({ node: "cloud", steps: 8, status: "running" });
+    expect(state.items[0]).toMatchObject({ node: "edge-1", steps: 8, status: "running" });
+    const arrived = apply(state, event("decided", item("a", { node: "cloud", status: "running" })), 200);
+    expect(arrived.items[0]).toMatchObject({ node: "cloud" });
   });
 
   it("sees nodes come and go, and says each once", () => {

@@ -59,7 +59,8 @@ def test_the_factor_does_not_swing_between_two_levels():
     rng = np.random.default_rng(1)
     slowness = taught([LEVEL**2.5] * 60)
     changes = sum(
-        slowness.observe(0.02, 0.02 * factor, steps=1) for factor in np.exp(rng.normal(2.5 * math.log(LEVEL), 0.05, 500))
+        slowness.observe(0.02, 0.02 * factor, steps=1)
+        for factor in np.exp(rng.normal(2.5 * math.log(LEVEL), 0.05, 500))
     )
     assert changes <= 2
 
@@ -85,7 +86,9 @@ def test_predictions_follow_a_throttled_machine_and_the_journal_replays(node):
         start, at_s = make(made, number, at_s, 3.0, nodes=(node,), models=("small",), steps=8)
         predicted.append((start.predicted.generate_s, start.compute_share))
         pace_s = start.step_s * start.compute_share
-        assert pace_s == pytest.approx(FLEET_STEP[node]), "a paced worker is given the declared pace, whatever is predicted"
+        assert pace_s == pytest.approx(FLEET_STEP[node]), (
+            "a paced worker is given the declared pace, whatever is predicted"
+        )
     wrong = [seconds * share / (3.0 * (0.01 + 8 * FLEET_STEP[node])) for seconds, share in predicted]
     assert wrong[0] == pytest.approx(1 / 3)
     assert wrong[3] == pytest.approx(1.0, rel=0.15)

@@ -27,9 +27,7 @@ export function worded(what: What, body: Body, at_s: number): Happening | null {
     return { what, at_s, node, id, text: `${number(body.steps_before)} → ${number(body.steps)} steps on ${node}${because}` };
   }
   if (what === "migrated") {
-    const from = text(body.node_before) || text(body.from) || "another node";
-    const step = typeof body.step === "number" ? ` after step ${body.step}` : "";
-    return { what, at_s, node, id, text: `from ${from} to ${node}${step}${because}` };
+    return { what, at_s, node, id, text: `from ${node} to ${text(body.to) || "another node"}${because}` };
   }
   return node ? { what, at_s, node, id: null, text: `${node} ${what === "joined" ? "joined" : "left"}${because}` } : null;
 }

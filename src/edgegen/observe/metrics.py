@@ -72,10 +72,13 @@ class Metrics:
         )
         self.alive = Gauge("edgegen_node_alive", "1 while a node's worker is up.", ["node"], registry=registry)
         self.lost = Counter("edgegen_node_lost", "Workers that went away.", ["node"], registry=registry)
+        self.subscribers = Gauge("edgegen_event_subscribers", "Who listens to /v1/events.", registry=registry)
+        self.http = Counter("edgegen_http_responses", "HTTP responses.", ["status"], registry=registry)
+        self._add_guards(registry)
+
+    def _add_guards(self, registry: CollectorRegistry) -> None:
+        """Add what tells who comes and goes, who is refused, and who pays."""
         self.joined = Counter("edgegen_node_joined", "Workers that came (back).", ["node"], registry=registry)
-        self.migrations = Counter(
-            "edgegen_migrations", "Pictures that went on elsewhere.", ["node", "to"], registry=registry
-        )
         self.waiting = Gauge("edgegen_waiting", "Pictures that wait for their start.", registry=registry)
         self.promised = Gauge(
             "edgegen_waiting_promised", "Places of the waiting queue kept for those who were told.", registry=registry
@@ -99,8 +102,6 @@ class Metrics:
             "edgegen_key_energy_joules", "Energy of devices and nodes per key.", ["key"], registry=registry
         )
         self.key_money_usd = Counter("edgegen_key_money_usd", "Price per key.", ["key"], registry=registry)
-        self.subscribers = Gauge("edgegen_event_subscribers", "Who listens to /v1/events.", registry=registry)
-        self.http = Counter("edgegen_http_responses", "HTTP responses.", ["status"], registry=registry)
 
     def count_key(self, key: str, *, energy_j: float, cost_usd: float) -> None:
         """Count a picture for the key that it was made for."""

@@ -31,7 +31,7 @@ SCOPES = {
     "jobs": "order pictures as jobs",
     "plan": "ask what would be decided",
     "observe": "see nodes, requests of everybody, events and metrics",
-    "worker": "join as a worker",
+    "worker": "let machines join as workers",
     "admin": "everything, the usage of all keys included",
 }
 # The scope that an address needs, by how it begins. What is not listed needs a key and nothing more.

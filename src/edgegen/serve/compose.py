@@ -83,7 +83,15 @@ def compose(
         jobs.bill = admission.follow_job
     admissions = Admissions(settings.workers or None)
     return Gateway(
-        runtime, intake, keys, keyring, admission, tracer or NoTracer(), storage=storage, jobs=jobs, admissions=admissions
+        runtime,
+        intake,
+        keys,
+        keyring,
+        admission,
+        tracer or NoTracer(),
+        storage=storage,
+        jobs=jobs,
+        admissions=admissions,
     )
 
 

@@ -139,7 +139,9 @@ class Runtime:
         if self._tracing:
             record.span = span.child("picture", record.created)
         carried = keeper.latest() if keeper else None
-        ticket = Ticket(record, asyncio.get_running_loop().create_future(), partial_images, keeper=keeper, carried=carried)
+        ticket = Ticket(
+            record, asyncio.get_running_loop().create_future(), partial_images, keeper=keeper, carried=carried
+        )
         self._tickets[request.id] = ticket
         try:
             self.feed(Arrived(request, carried.kept if carried else None))
