@@ -224,9 +224,7 @@ def quality_after(state: State, quality: Array) -> Array:
     done = xp.maximum(xp.maximum(state.tasks.done_steps, state.tasks.kept_steps), 0.0)[:, None]
     steps = state.steps.astype(quality.dtype)[None, :]
     planned = xp.maximum(state.tasks.steps, 1).astype(quality.dtype)[:, None]
-    fewer = (
-        (done > 0) & (state.tasks.steps > 0)[:, None] & (steps < planned) & (done < planned)
-    )
+    fewer = (done > 0) & (state.tasks.steps > 0)[:, None] & (steps < planned) & (done < planned)
     like = xp.where(fewer, (steps - done) * planned / xp.where(fewer, planned - done, 1.0), steps)
     if state.steps.shape[0] < 2:
         return quality
