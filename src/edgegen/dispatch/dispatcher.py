@@ -272,7 +272,7 @@ class Dispatcher:
 
     def _table(
         self,
-        rows: list[TaskRow],
+        rows: Sequence[TaskRow],
         now_s: float,
         planned: Sequence[str | None] = (),
         runs: Sequence[tuple[Run, int]] = (),

@@ -38,7 +38,9 @@ class AbstractRescuer(abc.ABC):
 class NoRescuer(AbstractRescuer):
     """Leaves everything as the policy planned it."""
 
-    watches = False
+    @property
+    def watches(self) -> bool:
+        return False
 
     def look(self, now_s: float) -> Iterator[Command]:
         del now_s
