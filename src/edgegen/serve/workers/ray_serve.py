@@ -27,6 +27,7 @@ except ImportError as missing:
 from ray.serve.exceptions import RayServeException
 
 from edgegen.config import RayWorkerSection
+from edgegen.core.errors import WorkerError
 from edgegen.serve.workers.errands import Errands
 from edgegen.serve.workers.messages import Job, LineError, Progress, Report, decode, encode_job
 from edgegen.serve.workers.protocol import AbstractWorker, JobError, OnProgress, WorkerGoneError
@@ -38,6 +39,7 @@ ATTEMPTS = 4
 AGAIN_S = 0.2  # before the next attempt; Ray needs a moment to notice which replicas are left
 HEALTH_EVERY_S = 5.0
 MISSES = 2  # looks in a row without a replica after which the node counts as lost
+READY_S = 60.0  # that the start waits for replicas; a node without them is absent until they are there
 NAME = "Studio"
 _QUEUED = 256  # pictures that may wait in Ray; the dispatcher sends far fewer
 
@@ -86,13 +88,20 @@ class RayWorker(AbstractWorker):
         self._arguments = (maker, dict(folders or {}), section.side_by_side, tuple(models))
         self._app = f"edgegen-{node}-{os.getpid()}"
         self._handle: Any = None
+        self._deploying: asyncio.Task[Any] | None = None
+        self._entered = False
         self._gone: asyncio.Future[str] | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._replicas: dict[str, int] = {}
 
     async def open(self, *, on_lost: Callable[[str], None], on_joined: Callable[[], None]) -> None:
-        self._handle = await asyncio.to_thread(self._deploy)
-        self._gone = asyncio.get_running_loop().create_future()
+        self._deploying = asyncio.create_task(asyncio.to_thread(self._deploy))
+        await asyncio.wait({self._deploying}, timeout=READY_S)
+        if self._deploying.done():
+            self._handle = self._deployed(self._deploying)
+            self._gone = asyncio.get_running_loop().create_future()
+        else:
+            log.warning("Ray has no room for the replicas yet", node=self.node)
         self._keeper = asyncio.create_task(self._keep(on_lost, on_joined), name=f"ray {self.node}")
 
     async def load(self, model: str, *, pad_s: float) -> float:
@@ -124,9 +133,11 @@ class RayWorker(AbstractWorker):
             self._keeper = None
         if self._gone is not None and not self._gone.done():
             self._gone.set_result("the gateway is closing")
-        if self._handle is not None:
-            self._handle = None
-            await asyncio.to_thread(self._withdraw)
+        self._handle = None
+        if self._deploying is not None:
+            await asyncio.to_thread(self._withdraw)  # which ends a deploying that still waits, too
+            await asyncio.wait({self._deploying}, timeout=READY_S)
+            self._deploying = None
 
     @property
     def alive(self) -> bool:
@@ -177,29 +188,35 @@ class RayWorker(AbstractWorker):
     def _deploy(self) -> Any:
         section = self._section
         _CLUSTER.enter(section.address)
+        self._entered = True
+        most, scale = section.max_replicas, {}
+        if most is not None and most > section.replicas:
+            scale["autoscaling_config"] = {"min_replicas": section.replicas, "max_replicas": most}
+        else:
+            scale["num_replicas"] = section.replicas
+        deployment: Any = ray.serve.deployment(
+            Studio,
+            name=NAME,
+            max_ongoing_requests=section.side_by_side,
+            max_queued_requests=_QUEUED,
+            ray_actor_options={"num_cpus": section.cpus, "num_gpus": section.gpus},
+            graceful_shutdown_timeout_s=2.0,
+            graceful_shutdown_wait_loop_s=0.5,
+            **scale,
+        )
+        return ray.serve.run(deployment.bind(*self._arguments), name=self._app, route_prefix=None)
+
+    def _deployed(self, deploying: asyncio.Task[Any]) -> Any:
         try:
-            most, scale = section.max_replicas, {}
-            if most is not None and most > section.replicas:
-                scale["autoscaling_config"] = {"min_replicas": section.replicas, "max_replicas": most}
-            else:
-                scale["num_replicas"] = section.replicas
-            deployment: Any = ray.serve.deployment(
-                Studio,
-                name=NAME,
-                max_ongoing_requests=section.side_by_side,
-                max_queued_requests=_QUEUED,
-                ray_actor_options={"num_cpus": section.cpus, "num_gpus": section.gpus},
-                graceful_shutdown_timeout_s=2.0,
-                graceful_shutdown_wait_loop_s=0.5,
-                **scale,
-            )
-            app = deployment.bind(*self._arguments)
-            return ray.serve.run(app, name=self._app, route_prefix=None)
-        except BaseException:
-            _CLUSTER.leave()
-            raise
+            return deploying.result()
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise WorkerError(f"Ray could not deploy node {self.node!r}: {reason}") from error
 
     def _withdraw(self) -> None:
+        if not self._entered:
+            return
+        self._entered = False
         try:
             ray.serve.delete(self._app)
         except Exception as error:
@@ -215,6 +232,10 @@ class RayWorker(AbstractWorker):
     async def _keep(self, on_lost: Callable[[str], None], on_joined: Callable[[], None]) -> None:
         """Look after the replicas for ever."""
         misses = 0
+        if self._handle is None:
+            assert self._deploying is not None
+            await asyncio.wait({self._deploying})
+            self._handle = self._deployed(self._deploying)
         while True:
             await asyncio.sleep(HEALTH_EVERY_S)
             try:
