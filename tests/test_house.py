@@ -143,7 +143,7 @@ BROUGHT_ALONG = {"starlette": "fastapi", "jaxlib": "jax", "click": "typer", "pyd
 EXTRAS = {
     "train": [("train",), ("generate", "backends", "diffusers.py")],
     "oracles": [("plan", "certified", "oracles")],
-    "cluster": [("plan", "certified", "wide", "on_ray.py"), ("serve", "workers", "ray_serve.py")],
+    "cluster": [("plan", "certified", "wide", "on_ray.py")],
     "gym": [("sim", "adapters")],
     "tables": [("experiments", "tables.py")],
     "tracing": [("observe", "tracing.py")],
@@ -170,9 +170,7 @@ def test_every_import_is_declared_where_it_is_used():
     undeclared = {}
     for path in MODULES:
         parts = path.relative_to(PACKAGE).parts
-        extras = [
-            optional[extra] for extra, places in EXTRAS.items() if any(parts[: len(place)] == place for place in places)
-        ]
+        extras = [optional[extra] for extra, place in EXTRAS.items() if parts[: len(place)] == place]
         allowed = set().union(*map(declared, [default, *extras]))
         if missing := third_party_imports(path) - allowed - BROUGHT_ALONG.keys():
             undeclared[relative(path)] = sorted(missing)
