@@ -211,6 +211,7 @@ async def _load(
         for kill in range(plan.kills + 1):
             for event in let_in[: (kill + 1) * plan.jobs // (plan.kills + 1)]:
                 event.set()
+            await _until_accepted(ids, kill * plan.jobs // (plan.kills + 1) + 1, plan.patience_s)
             await asyncio.sleep(rng.uniform(0.2, plan.longest_gap_s))
             if kill == plan.kills:
                 break
@@ -219,6 +220,13 @@ async def _load(
             progress(f"chaos: kill {kill + 1} of {plan.kills} ({kind}), {len(ids)} jobs accepted")
         await asyncio.gather(*clients)
     return ids
+
+
+async def _until_accepted(ids: dict[int, str], count: int, patience_s: float) -> None:
+    """Wait until so many jobs are accepted, so that every kill meets work; a machine may be slow."""
+    until_s = time.monotonic() + patience_s
+    while len(ids) < count and time.monotonic() < until_s:  # noqa: ASYNC110 - a look now and then is enough
+        await asyncio.sleep(0.02)
 
 
 async def _send(
