@@ -170,7 +170,9 @@ def test_every_import_is_declared_where_it_is_used():
     undeclared = {}
     for path in MODULES:
         parts = path.relative_to(PACKAGE).parts
-        extras = [optional[extra] for extra, place in EXTRAS.items() if parts[: len(place)] == place]
+        extras = [
+            optional[extra] for extra, places in EXTRAS.items() if any(parts[: len(place)] == place for place in places)
+        ]
         allowed = set().union(*map(declared, [default, *extras]))
         if missing := third_party_imports(path) - allowed - BROUGHT_ALONG.keys():
             undeclared[relative(path)] = sorted(missing)
