@@ -61,6 +61,7 @@ def test_an_address_may_end_as_openais_clients_write_it():
         ('{ kind = "openai", url = "http://name:key@a" }', "name the environment variable of the key as key_env"),
         ('{ kind = "openai", url = "http://a", model_names = { x = "y" } }', "'x', which is not one of its models"),
         ('{ kind = "pull", grce = "3 s" }', "unknown key 'grce' in nodes 'cloud'.worker.pull; did you mean 'grace'"),
+        ('{ kind = "ray", replicas = 3, max_replicas = 2 }', r"max_replicas must be at least replicas \(3\), got 2"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_place(worker, message):

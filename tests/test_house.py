@@ -143,7 +143,7 @@ BROUGHT_ALONG = {"starlette": "fastapi", "jaxlib": "jax", "click": "typer", "pyd
 EXTRAS = {
     "train": [("train",), ("generate", "backends", "diffusers.py")],
     "oracles": [("plan", "certified", "oracles")],
-    "cluster": [("plan", "certified", "wide", "on_ray.py")],
+    "cluster": [("plan", "certified", "wide", "on_ray.py"), ("serve", "workers", "ray_serve.py")],
     "gym": [("sim", "adapters")],
     "tables": [("experiments", "tables.py")],
     "tracing": [("observe", "tracing.py")],

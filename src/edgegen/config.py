@@ -216,20 +216,33 @@ class PullWorkerSection(_Section):
     grace: Duration = 20.0
 
 
+class RayWorkerSection(_Section):
+    """Replicas of a Ray Serve deployment."""
+
+    kind: Literal["ray"]
+    address: str | None = None
+    replicas: Annotated[int, Field(ge=1, le=1024)] = 1
+    max_replicas: Annotated[int, Field(ge=1, le=1024)] | None = None
+    side_by_side: Annotated[int, Field(ge=1, le=64)] = 1
+    cpus: Annotated[float, Field(ge=0)] = 1.0
+    gpus: Annotated[float, Field(ge=0)] = 0.0
+
+
 class ReplayWorkerSection(_Section):
     """A ready picture after the time that the profile says."""
 
     kind: Literal["replay"]
 
 
-WorkerSection = ProcessWorkerSection | OpenAIWorkerSection | PullWorkerSection | ReplayWorkerSection
+WorkerSection = ProcessWorkerSection | OpenAIWorkerSection | PullWorkerSection | RayWorkerSection | ReplayWorkerSection
 WORKER_SECTIONS: dict[str, type[_Section]] = {
     "process": ProcessWorkerSection,
     "openai": OpenAIWorkerSection,
     "pull": PullWorkerSection,
+    "ray": RayWorkerSection,
     "replay": ReplayWorkerSection,
 }
-_REAL_MACHINES = (OpenAIWorkerSection, PullWorkerSection)
+_REAL_MACHINES = (OpenAIWorkerSection, PullWorkerSection, RayWorkerSection)
 
 
 class NodeSection(_Section):
@@ -430,6 +443,8 @@ def _check_worker(where: str, node: NodeSection) -> None:
                         f"{where}.worker.model_names names the model {name!r}, which is not one of its models;"
                         f"{suggest(name, node.models)} known: {', '.join(node.models)}"
                     )
+        case RayWorkerSection(replicas=least, max_replicas=most) if most is not None and most < least:
+            raise ConfigError(f"{where}.worker.max_replicas must be at least replicas ({least}), got {most}")
 
 
 def _check_unique(source: str, key: str, names: list[str]) -> None:

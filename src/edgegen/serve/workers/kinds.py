@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Literal
 
-from edgegen.config import NodeSection, OpenAIWorkerSection, PullWorkerSection
+from edgegen.config import NodeSection, OpenAIWorkerSection, PullWorkerSection, RayWorkerSection
 from edgegen.serve.workers.client import ProcessWorker
 from edgegen.serve.workers.instant import InstantWorker
 from edgegen.serve.workers.openai_engine import EngineWorker
@@ -45,6 +45,14 @@ def _pull(node: NodeSection, site: Site) -> AbstractWorker:
     return PullWorker(node.name, grace_s=node.worker.grace)
 
 
+def _ray(node: NodeSection, site: Site) -> AbstractWorker:
+    from edgegen.serve.workers.ray_serve import RayWorker
+
+    assert isinstance(node.worker, RayWorkerSection)
+    maker = "instant" if site.maker == "inside" else site.maker
+    return RayWorker(node.name, node.worker, models=node.models, maker=maker, folders=site.folders)
+
+
 def _replay(node: NodeSection, site: Site) -> AbstractWorker:
     del site
     return ReplayWorker(node.name)
@@ -54,6 +62,7 @@ KINDS: dict[str, Callable[[NodeSection, Site], AbstractWorker]] = {
     "process": _process,
     "openai": _engine,
     "pull": _pull,
+    "ray": _ray,
     "replay": _replay,
 }
 
