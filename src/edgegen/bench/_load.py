@@ -24,7 +24,7 @@ async def run(host: str, port: int, clients: int, bodies: Iterable[bytes]) -> li
         for request in left:
             began_s = time.perf_counter()
             writer.write(request)
-            answer = await _answer(reader)
+            answer = await read_answer(reader)
             samples.append((time.perf_counter() - began_s, _worker_s(answer)))
         writer.close()
         await writer.wait_closed()
@@ -41,13 +41,14 @@ def _request(host: str, port: int, body: bytes) -> bytes:
     return head.encode() + body
 
 
-async def _answer(reader: asyncio.StreamReader) -> bytes:
+async def read_answer(reader: asyncio.StreamReader) -> bytes:
+    """Return the body of an answer. **Raises** `RuntimeError` for any but a success."""
     head = await reader.readuntil(b"\r\n\r\n")
     length = next(
         int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length")
     )
     body = await reader.readexactly(length)
-    if b" 200 " not in head.split(b"\r\n")[0]:
+    if head.split(b" ", 2)[1] not in (b"200", b"202"):
         raise RuntimeError(f"the gateway answered {head.splitlines()[0].decode()}: {body[:300].decode()}")
     return body
 
