@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from edgegen.cli.output import AsJson, print_json, print_table, say
+from edgegen.core.errors import InputError
 
 if TYPE_CHECKING:
     from edgegen.core.profile import Profile
@@ -121,6 +122,27 @@ def measure(
         return
     print_profile(measured)
     say(f"wrote {target}")
+
+
+@app.command()
+def export(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL|FOLDER", help="A built-in model, or a diffusers pipeline's folder.")
+    ],
+    out: Annotated[Path, typer.Argument(help="The folder to write.")],
+    json: AsJson = False,
+) -> None:
+    """Export a pipeline to ONNX, so that device-class nodes run it without torch. Needs the `train` extra."""
+    try:
+        from edgegen.train.export_pipeline import export as export_pipeline
+    except ImportError as error:
+        raise InputError(f"exporting needs torch and diffusers ({error}): pip install edgegen[train]") from error
+
+    files = export_pipeline(model, out, lambda part: None if json else say(f"exporting {part}"))
+    if json:
+        print_json({"folder": str(out), "files": {file.name: file.stat().st_size for file in files}})
+        return
+    say(f"wrote {out}: {', '.join(file.name for file in files)}")
 
 
 def _summary(name: str, profile: "Profile") -> dict[str, object]:

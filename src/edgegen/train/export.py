@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -65,9 +66,15 @@ def judge(network: JudgeNetwork, path: Path) -> None:
 
 
 def to_onnx(
-    module: torch.nn.Module, inputs: tuple[torch.Tensor, ...], names: list[str], outputs: list[str], path: Path
+    module: torch.nn.Module,
+    inputs: tuple[torch.Tensor, ...],
+    names: list[str],
+    outputs: list[str],
+    path: Path,
+    *,
+    store: Callable[[onnx.ModelProto], None] | None = None,
 ) -> None:
-    """Export with a free batch size, drop metadata, and store large weights as float16."""
+    """Export with a free batch size, drop metadata, and store the weights: large ones as float16, or as `store` does."""
     batch = torch.export.Dim("batch", min=1, max=1024)
     shapes = tuple({0: batch} for _ in inputs)
     with warnings.catch_warnings(), torch.no_grad():
@@ -85,7 +92,7 @@ def to_onnx(
     assert program is not None
     graph = program.model_proto
     strip(graph)
-    halve(graph)
+    (halve if store is None else store)(graph)
     onnx.checker.check_model(graph)
     path.write_bytes(graph.SerializeToString())
 
@@ -116,6 +123,11 @@ def halve(proto: onnx.ModelProto) -> None:
     nodes = list(proto.graph.node)
     del proto.graph.node[:]
     proto.graph.node.extend([*casts, *nodes])
+
+
+def keep(proto: onnx.ModelProto) -> None:
+    """Store weights as they are."""
+    del proto
 
 
 def _round_to_half(module: torch.nn.Module) -> None:

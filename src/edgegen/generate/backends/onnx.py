@@ -1,9 +1,11 @@
-"""Run a built-in model through ONNX Runtime, on plain arrays."""
+"""Run a built-in model, or an exported pipeline, through ONNX Runtime, on plain arrays."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,10 @@ import numpy as np
 import onnxruntime
 
 from edgegen.core.errors import EdgegenError
+from edgegen.generate.byte_pairs import BytePairs
 from edgegen.generate.fingerprints import of_files
 from edgegen.generate.grammar import parse
-from edgegen.generate.schedules import SHIFTED_COSINE, AbstractSchedule
+from edgegen.generate.schedules import PREDICTIONS, SHIFTED_COSINE, AbstractSchedule, Discrete
 
 PARTS = ("text", "unet", "decoder")
 
@@ -29,9 +32,14 @@ class OnnxBackend:
         files = {part: part_file(folder, part) for part in (*PARTS, "vocabulary")}
         self._files = list(files.values())
         self._fingerprint: str | None = None
-        vocabulary = json.loads(files["vocabulary"].read_text())
-        self._words: dict[str, int] = vocabulary["words"]
-        self._start, self._end, self._length = vocabulary["start"], vocabulary["end"], vocabulary["length"]
+        kept = json.loads(files["vocabulary"].read_text())
+        self._tokenize = (
+            _pairs(kept) if "pairs" in kept else _Words(kept["words"], kept["start"], kept["end"], kept["length"])
+        )
+        self._schedule = SHIFTED_COSINE
+        if (folder / "schedule.json").is_file():
+            self._files.append(folder / "schedule.json")
+            self._schedule = _schedule(json.loads((folder / "schedule.json").read_text()))
         self._text, self._unet, self._decoder = (open_session(files[part], threads) for part in PARTS)
         _, channels, height, width = self._unet.get_inputs()[0].shape
         self.latent_shape: tuple[int, int, int] = (channels, height, width)
@@ -39,7 +47,7 @@ class OnnxBackend:
     @property
     def schedule(self) -> AbstractSchedule:
         """Return the noise schedule that the model was trained on."""
-        return SHIFTED_COSINE
+        return self._schedule
 
     @property
     def fingerprint(self) -> str:
@@ -53,12 +61,8 @@ class OnnxBackend:
         return first_output(self._text, {"tokens": self.tokens(prompts)})
 
     def tokens(self, prompts: Sequence[str]) -> np.ndarray:
-        """Turn prompts into token ids int64[B, T], said in the one form that the models were trained on."""
-        ids = np.full((len(prompts), self._length), self._end, np.int64)
-        for row, prompt in enumerate(prompts):
-            words = parse(prompt).caption().replace(",", " ,").split() if prompt else []
-            ids[row, : len(words) + 1] = [self._start, *(self._words[word] for word in words)]
-        return ids
+        """Turn prompts into token ids int64[B, T]."""
+        return self._tokenize(prompts)
 
     def denoise(self, latents: np.ndarray, timesteps: np.ndarray, text: np.ndarray) -> np.ndarray:
         """Predict v float32[B, C, H, W]; every row has its own timestep."""
@@ -69,6 +73,35 @@ class OnnxBackend:
         """Turn latents into pictures uint8[B, side, side, 3]."""
         planes = first_output(self._decoder, {"latents": latents})
         return np.rint((np.clip(planes, -1, 1) + 1) * 127.5).astype(np.uint8).transpose(0, 2, 3, 1)
+
+
+@dataclass(frozen=True)
+class _Words:
+    """The built-in models' own language: every word is a token, said in the one form that they were trained on."""
+
+    words: dict[str, int]
+    start: int
+    end: int
+    length: int
+
+    def __call__(self, prompts: Sequence[str]) -> np.ndarray:
+        """Turn prompts into token ids int64[B, T]."""
+        ids = np.full((len(prompts), self.length), self.end, np.int64)
+        for row, prompt in enumerate(prompts):
+            words = parse(prompt).caption().replace(",", " ,").split() if prompt else []
+            ids[row, : len(words) + 1] = [self.start, *(self.words[word] for word in words)]
+        return ids
+
+
+def _pairs(kept: dict[str, Any]) -> BytePairs:
+    tables, marks = kept["pairs"], {name: kept[name] for name in ("start", "end", "pad", "length")}
+    return BytePairs(tables["vocabulary"], tables["merges"], **marks)
+
+
+def _schedule(kept: dict[str, Any]) -> Discrete:
+    alphas = np.array(kept["alphas"], float)
+    digest = hashlib.blake2b(alphas.tobytes(), digest_size=4).hexdigest()
+    return Discrete(f"betas {digest}, {kept['prediction']}", alphas, PREDICTIONS[kept["prediction"]])
 
 
 def has_parts(folder: Path) -> bool:
