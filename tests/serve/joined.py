@@ -10,7 +10,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from edgegen.serve.routes import workers
-from edgegen.serve.workers.admission import Admissions
+from edgegen.serve.workers.entrance import Entrance
 from edgegen.serve.workers.joining import Member, Pass
 from edgegen.serve.workers.pull import PullWorker
 from edgegen.serve.workers.spawn import process_arguments
@@ -74,9 +74,9 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 class JoinedWorker(PullWorker):
     """A pull worker that brings its gateway, its link and, once it is open, its machine."""
 
-    def __init__(self, secret_file, *, grace_s: float = 20.0, models=(), admissions: Admissions | None = None):
+    def __init__(self, secret_file, *, grace_s: float = 20.0, models=(), entrance: Entrance | None = None):
         super().__init__("edge", grace_s=grace_s)
-        self.admissions = admissions or Admissions()
+        self.entrance = entrance or Entrance()
         self.secret_file, self.models = secret_file, models
         self.joined: list[tuple[str, bool]] = []
         self._stack = contextlib.AsyncExitStack()
@@ -85,7 +85,7 @@ class JoinedWorker(PullWorker):
     async def open(self, *, on_lost: Callable[[str], None], on_joined: Callable[[], None]) -> None:
         await super().open(on_lost=on_lost, on_joined=on_joined)
         await self.serve()
-        self.join(self.admissions.issue("edge"))
+        self.join(self.entrance.issue("edge"))
         async with asyncio.timeout(20):
             await until(lambda: self.joined)
 
@@ -93,7 +93,7 @@ class JoinedWorker(PullWorker):
         """Serve the gateway's side, behind a link."""
         app = FastAPI()
         gateway = SimpleNamespace(
-            runtime=SimpleNamespace(roads=SimpleNamespace(workers={"edge": self})), admissions=self.admissions
+            runtime=SimpleNamespace(roads=SimpleNamespace(workers={"edge": self})), entrance=self.entrance
         )
         app.include_router(workers.router(gateway))
         sock = self._stack.enter_context(socket.socket())

@@ -24,7 +24,7 @@ from edgegen.serve.auth import Keys
 from edgegen.serve.compose import compose
 from edgegen.serve.run import in_thread, serving
 from edgegen.serve.workers import checks
-from edgegen.serve.workers.admission import TOKEN_S, Admissions
+from edgegen.serve.workers.entrance import TOKEN_S, Entrance
 from edgegen.serve.workers.joining import Member, Pass, battery, secret_file, socket_address
 from edgegen.serve.workers.messages import PROTOCOL, Pace
 from edgegen.serve.workers.protocol import JobError, WorkerGoneError
@@ -176,8 +176,8 @@ async def test_a_machine_that_starts_again_finds_back_with_its_secret_and_ends_i
 async def test_a_token_works_once_and_a_wrong_one_never(make):
     worker = make()
     await worker.open(on_lost=print, on_joined=lambda: None)
-    token = worker.admissions.issue("edge")
-    assert worker.admissions.redeem(token)[0] == "edge"
+    token = worker.entrance.issue("edge")
+    assert worker.entrance.redeem(token)[0] == "edge"
     await worker.leave()
     worker.secret_file.unlink()
     for shown in (token, "join_nonsense"):
@@ -241,7 +241,7 @@ async def test_a_machine_that_sends_nonsense_is_put_out_and_the_gateway_stays(tm
     await worker.serve()
     socket = await websockets.connect(f"ws://127.0.0.1:{worker.link.port}/v1/workers")
     async with socket:
-        await socket.send(json.dumps({"protocol": PROTOCOL, "token": worker.admissions.issue("edge")}))
+        await socket.send(json.dumps({"protocol": PROTOCOL, "token": worker.entrance.issue("edge")}))
         welcome = json.loads(await socket.recv())
         assert (welcome["node"], welcome["resumed"]) == ("edge", False)
         running = asyncio.create_task(worker.run(checks.job("one"), ignore))
@@ -274,24 +274,24 @@ async def test_who_does_not_greet_is_refused(tmp_path, greeting):
 
 def test_tokens_last_for_minutes_and_few_wait_at_a_time(tmp_path):
     now_s = [0.0]
-    admissions = Admissions(tmp_path / "in" / "workers.json", clock=lambda: now_s[0])
-    late, early = admissions.issue("a"), admissions.issue("a")
+    entrance = Entrance(tmp_path / "in" / "workers.json", clock=lambda: now_s[0])
+    late, early = entrance.issue("a"), entrance.issue("a")
     now_s[0] = TOKEN_S + 1
-    assert admissions.redeem(late) is None
-    assert admissions.redeem(early) is None
-    first = admissions.issue("a")
-    others = [admissions.issue("b") for _ in range(64)]
-    assert admissions.redeem(first) is None, "the oldest gave way"
-    assert admissions.redeem(others[0])[0] == "b"
+    assert entrance.redeem(late) is None
+    assert entrance.redeem(early) is None
+    first = entrance.issue("a")
+    others = [entrance.issue("b") for _ in range(64)]
+    assert entrance.redeem(first) is None, "the oldest gave way"
+    assert entrance.redeem(others[0])[0] == "b"
 
 
 def test_secrets_outlive_the_gateway_as_hashes_and_a_new_one_ends_the_old_one(tmp_path):
     path = tmp_path / "workers.json"
-    admissions = Admissions(path)
-    _, secret = admissions.redeem(admissions.issue("a"))
+    entrance = Entrance(path)
+    _, secret = entrance.redeem(entrance.issue("a"))
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert secret not in path.read_text()
-    again = Admissions(path)
+    again = Entrance(path)
     assert again.recognises("a", secret)
     assert not again.recognises("b", secret)
     assert not again.recognises("a", "")
@@ -300,7 +300,7 @@ def test_secrets_outlive_the_gateway_as_hashes_and_a_new_one_ends_the_old_one(tm
     assert not again.recognises("a", secret)
     path.write_text("[]")
     with pytest.raises(ConfigError, match="let the workers join again"):
-        Admissions(path)
+        Entrance(path)
 
 
 def test_secrets_go_in_the_open_only_on_this_machine_or_when_told(tmp_path):
@@ -391,7 +391,7 @@ async def test_a_machine_finds_back_to_a_gateway_that_was_started_again(tmp_path
         port = int(live.url.rpartition(":")[2])
         member = Member(
             f"ws://127.0.0.1:{port}/v1/workers",
-            Pass(tmp_path / "secret.json", live.gateway.admissions.issue("edge")),
+            Pass(tmp_path / "secret.json", live.gateway.entrance.issue("edge")),
             lambda on_message: Station(ARGUMENTS, on_message),
             on_joined=lambda node, resumed: joined.append(resumed),
         )

@@ -11,7 +11,7 @@ from edgegen.serve.jobs.keeper import Jobs
 from edgegen.serve.keyring import Keyring
 from edgegen.serve.runtime import Runtime
 from edgegen.serve.storage.place import Storage
-from edgegen.serve.workers.admission import Admissions
+from edgegen.serve.workers.entrance import Entrance
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Gateway:
     tracer: AbstractTracer
     storage: Storage | None = None  # None: nothing outlives the process; no jobs, and only the configured keys
     jobs: Jobs | None = None
-    admissions: Admissions = dataclasses.field(default_factory=Admissions)
+    entrance: Entrance = dataclasses.field(default_factory=Entrance)
 
     async def open(self) -> None:
         """Learn the keys, start the workers, and go on with the jobs that have not ended."""

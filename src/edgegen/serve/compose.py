@@ -24,7 +24,7 @@ from edgegen.serve.keyring import Keyring
 from edgegen.serve.runtime import Runtime
 from edgegen.serve.storage.place import Storage
 from edgegen.serve.teller import Teller
-from edgegen.serve.workers.admission import Admissions
+from edgegen.serve.workers.entrance import Entrance
 from edgegen.serve.workers.kinds import Maker, Site, make_worker
 
 log = structlog.get_logger(__name__)
@@ -81,7 +81,7 @@ def compose(
     if storage is not None:
         jobs = Jobs(runtime, intake, storage, config.jobs, Targets.of(config.jobs.webhooks))
         jobs.bill = admission.follow_job
-    admissions = Admissions(settings.workers or None)
+    entrance = Entrance(settings.workers or None)
     return Gateway(
         runtime,
         intake,
@@ -91,7 +91,7 @@ def compose(
         tracer or NoTracer(),
         storage=storage,
         jobs=jobs,
-        admissions=admissions,
+        entrance=entrance,
     )
 
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel, StringConstraints
 from edgegen.core.errors import InputError, UnknownNameError
 from edgegen.serve.assembly import Gateway
 from edgegen.serve.wire import STRICT
-from edgegen.serve.workers.admission import TOKEN_S
+from edgegen.serve.workers.entrance import TOKEN_S
 from edgegen.serve.workers.letters import read_frame
 from edgegen.serve.workers.messages import PROTOCOL, LineError
 from edgegen.serve.workers.pull import PullWorker
@@ -53,7 +53,7 @@ def router(gateway: Gateway) -> APIRouter:
     async def token(body: TokenBody) -> Token:
         """Return a token with which one machine can join as a node whose worker is of the kind `pull`."""
         _puller(gateway, body.node)
-        return Token(node=body.node, token=gateway.admissions.issue(body.node), expires_s=TOKEN_S)
+        return Token(node=body.node, token=gateway.entrance.issue(body.node), expires_s=TOKEN_S)
 
     @routes.websocket("/v1/workers")
     async def join(socket: WebSocket) -> None:
@@ -115,8 +115,8 @@ def _proved(gateway: Gateway, hello: dict[str, Any]) -> tuple[str | None, str | 
     """Return the node and, for a machine that is new, its secret."""
     token, node, secret = (str(hello.get(name, "")) for name in ("token", "node", "secret"))
     if token:
-        return gateway.admissions.redeem(token) or (None, None)
-    return (node, None) if gateway.admissions.recognises(node, secret) else (None, None)
+        return gateway.entrance.redeem(token) or (None, None)
+    return (node, None) if gateway.entrance.recognises(node, secret) else (None, None)
 
 
 async def _attend(socket: WebSocket, worker: PullWorker, hello: dict[str, Any], secret: str | None) -> None:

@@ -129,7 +129,8 @@ async def gives_back_or_finishes(make: MakeWorker) -> None:
             last.append(given.step)
         steps = last[0] if last else 12
         assert steps in (2, 3, 4, 12), f"given back soon after step 2, or finished; got step {steps}"
-        assert seen[-1].step <= steps, f"told up to step {seen[-1].step}, given back after {steps}"
+        told = [progress.step for progress in seen]
+        assert max(told, default=0) <= steps, f"told up to step {told[-1]}, given back after {steps}"
         worker.release("one")
         report = await worker.run(job("next", steps=2), _ignore)
         assert report.id == "next", "the worker goes on with the next one"
@@ -159,7 +160,8 @@ async def goes_on_from_a_checkpoint_or_starts_anew(make: MakeWorker) -> None:
         assert base64.b64decode(report.png_b64).startswith(PNG_START), "the picture is a PNG"
         steps = [progress.step for progress in seen]
         assert steps == sorted(set(steps)), f"steps come in order, got {steps}"
-        assert (seen[-1].step, seen[-1].steps) == (12, 12), f"it ends as the whole picture, got {seen[-1]}"
+        ends = [(progress.step, progress.steps) for progress in seen[-1:]]
+        assert ends == [(12, 12)] or not worker.abilities.steps, f"it ends as the whole picture, got {ends}"
 
 
 async def may_be_told_when_things_are_due(make: MakeWorker) -> None:

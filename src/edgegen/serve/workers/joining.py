@@ -15,7 +15,7 @@ import websockets
 from websockets.asyncio.client import ClientConnection, connect
 
 from edgegen.core.errors import ConfigError, InputError, WorkerError
-from edgegen.serve.workers.admission import write_private
+from edgegen.serve.workers.entrance import write_private
 from edgegen.serve.workers.letters import MAX_FRAME_BYTES, Letters, exchange, read_frame
 from edgegen.serve.workers.messages import PROTOCOL, LineError, encode
 from edgegen.serve.workers.station import Station

@@ -21,7 +21,7 @@ TOKEN_S = 600.0
 MAX_TOKENS = 64  # waiting at a time; the oldest gives way
 
 
-class Admissions:
+class Entrance:
     """The tokens and secrets of one gateway. Without a path, secrets last as long as the gateway does."""
 
     def __init__(self, path: str | Path | None = None, *, clock: Callable[[], float] = time.monotonic):
