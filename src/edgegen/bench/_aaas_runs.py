@@ -56,8 +56,13 @@ class Outcome:
         return self.curve[-1]
 
     def at(self, currency: str, amount: float) -> float:
-        """Return the reward when so much was used up, linear between evaluations; the last one where it never was."""
+        """Return the reward when so much was used up, linear between evaluations; the last one where it never was.
+
+        NaN before the first evaluation: nothing is known of what was before.
+        """
         spent = [row[currency] for row in self.curve]
+        if amount < spent[0]:
+            return float("nan")
         return float(np.interp(amount, spent, [row["reward"] for row in self.curve]))
 
 
@@ -113,7 +118,7 @@ class _Looks:
 
     def __init__(self, evaluate: Callable[[Any], Mapping[str, float]], every_s: float):
         self.evaluate, self.every_s = evaluate, every_s
-        self.since_s, self.left_s = 0.0, time.process_time()
+        self.since_s, self.left_s = float("inf"), time.process_time()  # the first look is made at once
 
     def __call__(self, actor: Any) -> Mapping[str, float]:
         self.since_s += time.process_time() - self.left_s

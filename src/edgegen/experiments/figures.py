@@ -102,10 +102,12 @@ def draw_curves(
     provenance: Facts,
     levels: Mapping[str, float] | None = None,
     scale: str = "linear",
+    least: float | None = None,
 ) -> Path:
     """Draw learning curves: by name the places on the axis, [X], and values [S, X]; the band is the 95 % interval over S seeds.
 
-    `levels` are what others reach without learning, by name; `scale` is matplotlib's, of the axis across.
+    `levels` are what others reach without learning, by name; `scale` is matplotlib's, of the axis across; what is below `least` is not
+    shown.
 
     **Raises** `InputError` when the file cannot be written.
     """
@@ -126,6 +128,7 @@ def draw_curves(
         axes.axhline(level, color=GREY, linewidth=0.8, linestyle="--", zorder=0)
         axes.annotate(name, (1.0, level), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=7)
     axes.set(xlabel=across, ylabel=up, xscale=scale)
+    axes.set_ylim(bottom=least)
     figure.legend(loc="outside right center", frameon=False, fontsize=8)
     figure.suptitle(title, fontsize=11)
     return save(figure, path, provenance=provenance, param="--picture")
