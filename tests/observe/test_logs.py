@@ -21,7 +21,8 @@ def lines():
 
 @pytest.mark.parametrize(
     ("text", "secret"),
-    [
+    ids=["key", "header", "database", "webhook"],
+    argvalues=[
         (new_key()[1], None),
         ("Authorization: Bearer abcdefgh-ijkl", "abcdefgh-ijkl"),
         ("cannot reach postgresql+asyncpg://me:pass-word@host/db", "pass-word"),
