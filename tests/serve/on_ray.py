@@ -4,6 +4,7 @@ Writes one JSON object to the file that it is given: what was seen.
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -12,7 +13,9 @@ import time
 from pathlib import Path
 
 import ray
+import ray.exceptions
 from ray.cluster_utils import Cluster
+from ray.util import list_named_actors
 
 from edgegen.config import RayWorkerSection
 from edgegen.serve.workers import checks
@@ -25,10 +28,21 @@ REPLICAS = 2
 
 def replicas() -> list[dict]:
     """Return the replicas that are alive, with their process and their node."""
-    from ray.util.state import list_actors
+    found = [actor for actor in list_named_actors(all_namespaces=True) if actor["name"].startswith("SERVE_REPLICA")]
+    asked = [
+        ray.get_actor(actor["name"], namespace=actor["namespace"]).__ray_call__.remote(whereabouts) for actor in found
+    ]
+    alive = []
+    for answer in asked:
+        with contextlib.suppress(ray.exceptions.RayError):  # of one that was killed a moment ago
+            alive.append(ray.get(answer, timeout=20))
+    return alive
 
-    found = list_actors(filters=[("state", "=", "ALIVE")], detail=True, limit=100)
-    return [{"pid": actor.pid, "node": actor.node_id} for actor in found if "ServeReplica" in actor.class_name]
+
+def whereabouts(actor) -> dict:
+    """Tell where an actor lives; runs inside of it."""
+    del actor
+    return {"pid": os.getpid(), "node": ray.get_runtime_context().get_node_id()}
 
 
 async def killed_mid_picture(worker: RayWorker) -> dict:

@@ -19,7 +19,7 @@ from serve.engines import until
 
 NODES = """
 [gateway]
-steps = [1, 4, 6, 12, 24]
+steps = [1, 2, 3, 4, 6, 12, 24]
 payload = { input = "2 kB", output = "20 kB" }
 [[models]]
 name = "shapes-s"

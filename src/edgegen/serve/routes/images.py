@@ -24,7 +24,7 @@ from edgegen.serve.store import Record
 from edgegen.serve.wire import ImageBody
 
 _STREAM: dict[int | str, dict] = {
-    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "The pictures."}
+    200: {"content": {"text/event-stream": {"schema": {}}}, "description": "The pictures."}
 }
 _PNG: dict[int | str, dict] = {200: {"content": {"image/png": {}}, "description": "The picture."}}
 PATH = "/v1/images/generations"

@@ -32,7 +32,7 @@ _ACCEPTED: dict[int | str, dict[str, Any]] = {
     409: {"model": ErrorBody, "description": "The Idempotency-Key came before, with another body."},
 }
 _EVENTS: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "The events."}
+    200: {"content": {"text/event-stream": {"schema": {}}}, "description": "The events."}
 }
 Key = Annotated[
     str | None,

@@ -10,9 +10,8 @@ import math
 import time
 from collections.abc import Iterator
 
-from edgegen.core.errors import EdgegenError
 from edgegen.serve.workers.aim import Aim
-from edgegen.serve.workers.complaint import complain
+from edgegen.serve.workers.complaint import failed
 from edgegen.serve.workers.makers import AbstractMaker
 from edgegen.serve.workers.making import Making, released_at
 from edgegen.serve.workers.messages import Job, Pace, encode, load_id
@@ -133,10 +132,7 @@ class Desk:
         except Exception as error:  # whatever a model raises is that picture's failure, not the worker's end
             making = self._makings.get(piece.id)
             self._leave(piece)
-            if not isinstance(error, EdgegenError):
-                complain(error, picture=piece.id, request_id=making.job.request_id if making else "")
-            reason = str(error) if isinstance(error, EdgegenError) else f"{type(error).__name__}: {error}"
-            self._send(encode("failed", id=piece.id, reason=reason, retry=False))
+            self._send(failed(error, picture=piece.id, request_id=making.job.request_id if making else ""))
 
     def _leave(self, piece: _Piece) -> None:
         self._running.remove(piece)

@@ -5,8 +5,8 @@ Between two passes everything is settled: a change, a return or the end of one c
 
 from collections.abc import Callable
 
-from edgegen.core.errors import EdgegenError
 from edgegen.serve.workers import making as news
+from edgegen.serve.workers.complaint import failed
 from edgegen.serve.workers.makers import AbstractMaker
 from edgegen.serve.workers.making import PROGRESS_S, Making
 from edgegen.serve.workers.messages import encode, pack
@@ -72,11 +72,10 @@ class Together:
         try:
             work(argument)
         except Exception as error:
-            reason = str(error) if isinstance(error, EdgegenError) else f"{type(error).__name__}: {error}"
             for making in members:
                 if making.job.id in self:
                     self.cancel(making.job.id)
-                    self._send(encode("failed", id=making.job.id, reason=reason, retry=False))
+                    self._send(failed(error, picture=making.job.id, request_id=making.job.request_id))
 
     def _join(self, making: Making) -> None:
         maker, job = self._maker, making.job
