@@ -2,10 +2,12 @@
 
 import asyncio
 import base64
+import time
 from collections.abc import Callable
 
 from edgegen.serve.workers.aim import Aim
 from edgegen.serve.workers.makers import ready_checkpoint, ready_done, ready_png
+from edgegen.serve.workers.making import PROGRESS_S
 from edgegen.serve.workers.messages import Job, Progress, Report, pack
 from edgegen.serve.workers.protocol import AbstractWorker, OnProgress, ReleasedError, WorkerGoneError
 
@@ -43,9 +45,14 @@ class InstantWorker(AbstractWorker):
             if job.model not in self._resident:
                 load_s = await self.load(job.model, pad_s=pace.load_s)
             self._give_back(job, aim)
+            told_s = time.monotonic()
             while step := aim.next():
                 await self._last(pace.step_s)
-                on_progress(self._progress(job, step, aim.steps))
+                progress = self._progress(job, step, aim.steps)
+                wanted = progress.preview_b64 or progress.checkpoint_b64 or step == aim.steps
+                if wanted or time.monotonic() - told_s >= PROGRESS_S:
+                    told_s = time.monotonic()
+                    on_progress(progress)
                 self._give_back(job, aim)
             await self._last(pace.fixed_s)
         finally:
