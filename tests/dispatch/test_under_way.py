@@ -134,3 +134,20 @@ def test_books_of_open_runs_are_consistent():
     squeezed_s, squeezed_sent_s = book.squeezed_s(now_s, FLEET.steps)
     assert free_s < squeezed_s < book.backlog_s(now_s)
     assert squeezed_sent_s < book.downlink_s(now_s) < math.inf
+
+
+def test_a_run_that_its_worker_took_first_is_planned_from_where_it_is():
+    made = dispatcher("certified")
+    for number in (0, 1):
+        made.handle(Arrived(request(number, nodes=("cloud",), steps=None)), 0.0)
+    book = made.books.nodes["cloud"]
+    (first, second) = book.runs.values()
+    for step in range(1, 8):
+        made.handle(Progressed("r1", step, second.start.steps), 0.07 + 0.01 * step)
+    assert [run.start.id for run in book.in_turn()] == ["r1", "r0"]
+    assert [(run.start.id, begun) for run, begun in book.still_open(0.145)[2]] == [("r1", 8), ("r0", 0)]
+    left_s = second.start.fixed_s / 2 + (second.start.steps - 7) * second.start.step_s
+    whole_s = first.start.fixed_s + first.start.steps * first.start.step_s
+    assert book.backlog_s(0.14) == pytest.approx(left_s + whole_s)
+    changed = changes(made.handle(Arrived(request(2, at_s=0.145, nodes=("cloud",), deadline_s=0.6)), 0.145))
+    assert all(change.steps > 7 for change in changed if change.id == "r1")

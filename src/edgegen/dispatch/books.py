@@ -115,17 +115,25 @@ class NodeBook:
         sending = sum(run.generated for run in self.runs.values())
         return 1 + ahead - (len(self.runs) - sending) if sending <= 1 + ahead else 0
 
+    def in_turn(self) -> list[Run]:
+        """Return the runs in the order in which the node's compute takes them: what it has begun, then as they were started.
+
+        A worker may take a more urgent one first, so one that was started later may have been begun.
+        """
+        runs = list(self.runs.values())
+        return [run for run in runs if not run.waits] + [run for run in runs if run.waits] if len(runs) > 1 else runs
+
     def backlog_s(self, now_s: float) -> float:
         """Return when, counted from now, the node's compute will be free of everything that was started on it."""
         free_s = now_s
-        for run in self.runs.values():
+        for run in self.in_turn():
             free_s = run.free_s(free_s, now_s)
         return free_s - now_s
 
     def downlink_s(self, now_s: float) -> float:
         """Return when, counted from now, everything that was started will have left the node's downlink."""
         free_s, made_s = 0.0, now_s
-        for run in self.runs.values():
+        for run in self.in_turn():
             if run.generated:
                 free_s = max(free_s, run.since_s + run.fixed_s / 2) + run.air_s
             else:
@@ -140,8 +148,8 @@ class NodeBook:
         number of its steps that are done or under way.
         """
         free_s, sent_s, busy, found = now_s, now_s, False, []
-        for run in self.runs.values():
-            begun = run.step + 1 if not busy and (not run.waits or run.since_s <= now_s) else 0
+        for run in self.in_turn():
+            begun = run.step + 1 if not run.waits or (not busy and run.since_s <= now_s) else 0
             if run.generated or begun >= run.start.steps or run.row.request.wish.steps is not None:
                 made_s = run.since_s + run.fixed_s / 2 if run.generated else run.free_s(free_s, now_s)
                 free_s = max(free_s, run.free_s(free_s, now_s))
@@ -168,7 +176,7 @@ class NodeBook:
 
     def turn_after(self, ended_s: float) -> None:
         """The run in front has left the node's compute: the next one gets its turn now."""
-        for run in self.runs.values():
+        for run in self.in_turn():
             if not run.generated:
                 if run.waits:
                     run.since_s = max(ended_s, run.ready_s)
@@ -177,10 +185,10 @@ class NodeBook:
     def ends_s(self, now_s: float) -> dict[str, float]:
         """Return, by request, the moment at which its picture will have left the downlink, as things stand."""
         free_s, sent_s, ends = now_s, now_s, {}
-        for name, run in self.runs.items():
+        for run in self.in_turn():
             made_s = run.since_s + run.fixed_s / 2 if run.generated else run.free_s(free_s, now_s)
             free_s = run.free_s(free_s, now_s)
-            ends[name] = sent_s = max(made_s, sent_s) + run.air_s
+            ends[run.start.id] = sent_s = max(made_s, sent_s) + run.air_s
         return ends
 
     def measure(self, run: Run, step: int, now_s: float) -> bool:

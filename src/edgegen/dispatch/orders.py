@@ -67,7 +67,8 @@ class Orders:
         if option is None:
             return
         node, model, steps = table.names(at, option)
-        if steps == start.steps or (node, model) != (start.node, start.model):
+        late = run.generated or steps <= run.step
+        if late or steps == start.steps or (node, model) != (start.node, start.model):
             return
         generate_s = run.fixed_s + (steps - start.from_step) * run.step_s
         scale = generate_s / start.predicted.generate_s

@@ -389,7 +389,10 @@ class Runtime:
         while True:
             await asyncio.sleep(self._tick_s)
             if self.dispatcher.watches:
-                self.feed(Tick())
+                try:
+                    self.feed(Tick())
+                except Exception as error:  # whoever waits must not wait for ever because of one moment's mistake
+                    log.error("a tick failed", exc_info=error)
 
     async def _tell_nodes(self) -> None:
         while True:
