@@ -161,6 +161,15 @@ def test_the_state_of_a_continued_request_offers_only_its_model_and_steps_that_a
     assert nodes == {1, 2}
 
 
+def test_what_goes_on_keeps_the_steps_that_were_asked_for():
+    made = dispatcher("certified")
+    wish = {"models": ("large",), "weights": (0.0, 1.0, 1.0, 0.0)}
+    (free,) = of(Start, made.handle(Arrived(request(0, **wish), Kept("large", 4, 16, BITS)), 0.0))
+    (asked,) = of(Start, made.handle(Arrived(request(1, steps=16, **wish), Kept("large", 4, 16, BITS)), 0.0))
+    assert (free.from_step, free.steps) == (4, 8), "or this test shows nothing"
+    assert (asked.from_step, asked.steps) == (4, 16)
+
+
 def test_a_checkpoint_with_which_it_cannot_be_in_time_is_let_go():
     made = dispatcher("certified")
     kept = Kept("large", 8, 16, bits=1e9)  # takes 100 s to send

@@ -189,7 +189,7 @@ class Catalog:
             ints=ints,
             floats=floats,
             permitted=permitted,
-            plain=bool((told == permitted).all()),
+            plain=bool((told == permitted).all()) and row.request.wish.steps is None,
             kept=kept.step,
             anew=row,
         )

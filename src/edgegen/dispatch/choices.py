@@ -39,6 +39,9 @@ class Table:
             permitted = np.zeros(table.possible.shape[:3], dtype=bool)
             permitted[: len(rows)] = [row.permitted for row in rows]
             possible = table.possible & permitted[..., None]
+            for at, row in enumerate(rows):
+                if row.kept and row.request.wish.steps is not None:  # the State says a most; the wish is exact
+                    possible[at] &= catalog.steps == row.request.wish.steps
             feasible, cost = table.feasible & possible, np.where(possible, table.cost, np.inf)
             table = dataclasses.replace(table, possible=possible, feasible=feasible, cost=cost)
         return Table(catalog, rows, state, table)
