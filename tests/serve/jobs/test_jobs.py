@@ -215,7 +215,7 @@ def test_jobs_that_are_old_are_forgotten_with_their_pictures(lite, monkeypatch):
         job_id = accepted(client, BODY, "once")["id"]
         until_s = time.monotonic() + 10
         # Its pictures go first: for a moment the answer is that they are gone, which is a 404 of another kind.
-        while client.get(f"/v1/jobs/{job_id}").json().get("error", {}).get("code") != "not_found":
+        while (client.get(f"/v1/jobs/{job_id}").json().get("error") or {}).get("code") != "not_found":
             assert time.monotonic() < until_s
             time.sleep(0.05)
         assert list(lite.folder.rglob("*.png")) == []
