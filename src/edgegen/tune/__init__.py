@@ -1,0 +1,1 @@
+"""Federated fine-tuning: sites improve a shared model without sharing their pictures."""
