@@ -13,16 +13,19 @@ from __future__ import annotations
 import difflib
 import re
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from edgegen.core.errors import InputError
 from edgegen.generate.words import (
+    ALL_SHAPES,
     BACKGROUNDS,
     CATEGORIES,
     COLOURS,
     FILLERS,
+    NEW_SHAPES,
+    NOVEL,
     RELATIONS,
     SHAPES,
     SIZES,
@@ -40,6 +43,7 @@ __all__ = [
     "held_out",
     "held_out_scenes",
     "parse",
+    "sample_novel",
     "sample_scene",
 ]
 
@@ -94,7 +98,9 @@ class Scene:
 
     @property
     def category(self) -> str:
-        """Difficulty: basic, detail, relation or complex."""
+        """Difficulty: basic, detail, relation or complex; novel with a shape that the built-in models do not know."""
+        if any(item.shape in NEW_SHAPES for item in self.items):
+            return NOVEL
         if len(self.items) > 1:
             return CATEGORIES[len(self.items)]
         plain = self.background is None and all(item.size is None for item in self.items)
@@ -164,6 +170,22 @@ def sample_scene(rng: np.random.Generator, category: str) -> Scene:
         return Scene(tuple(map(_item, kinds, sizes)), relation, background=background)
     across = RELATIONS[2:] if relation in RELATIONS[:2] else RELATIONS[:2]
     return Scene(tuple(_item(kind, None) for kind in kinds), relation, _pick(rng, across), background)
+
+
+def sample_novel(rng: np.random.Generator, shape: str) -> Scene:
+    """Draw a random scene that shows one new shape: plain, with details, or beside an object that is known."""
+    colours = rng.permutation(len(COLOURS))
+    item = Item(tuple(COLOURS)[colours[0]], shape)
+    said = rng.random()
+    background = _pick(rng, tuple(BACKGROUNDS)) if rng.random() < 0.25 else None
+    if said < 0.3:
+        return Scene((item,))
+    if said < 0.6:
+        return Scene((replace(item, size=_pick(rng, SIZES)),), background=background)
+    pair = [item, Item(tuple(COLOURS)[colours[1]], _pick(rng, SHAPES))]
+    if rng.random() < 0.5:
+        pair.reverse()
+    return Scene(tuple(pair), _pick(rng, RELATIONS), background=background)
 
 
 def held_out_scenes(category: str, count: int, seed: int) -> list[Scene]:
@@ -237,7 +259,7 @@ class _Reader:
         """Read an object: [size] colour shape."""
         size = self.take(*SIZES)
         colour = self.take(*COLOURS) or self._fail("a colour", tuple(COLOURS))
-        shape = self.take(*SHAPES) or self._fail("a shape", SHAPES)
+        shape = self.take(*ALL_SHAPES) or self._fail("a shape", SHAPES)
         return Item(colour, shape, size)
 
     def at_relation(self) -> bool:

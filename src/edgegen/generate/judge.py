@@ -17,7 +17,7 @@ import onnxruntime
 
 from edgegen.generate.grammar import Scene
 from edgegen.generate.pictures import SIDE
-from edgegen.generate.words import BACKGROUNDS, COLOURS, SHAPES, SIZES
+from edgegen.generate.words import ALL_SHAPES, BACKGROUNDS, COLOURS, SIZES
 
 GRID = 16
 CELL = SIDE / GRID
@@ -25,6 +25,7 @@ FOUND = 0.4  # a peak of the heat map above this is an object
 APART = 4.0  # pixels by which an object must lie to one side of another
 CHUNK = 64
 WEIGHTS = Path(__file__).parent / "weights"
+WIDE = WEIGHTS / "judge-wide.onnx"  # knows the new shapes, too
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,8 @@ def _objects(maps: np.ndarray) -> list[Seen]:
     padded = np.pad(heat, 1)
     around = np.stack([padded[dy : dy + GRID, dx : dx + GRID] for dy in range(3) for dx in range(3)])
     peaks = np.argwhere((heat >= around.max(0)) & (heat > FOUND))
-    kinds = (*SHAPES, None), (*COLOURS, None), SIZES
+    shapes = ALL_SHAPES[: len(maps) - len(COLOURS) - len(SIZES) - 3]  # a judge knows the first so many
+    kinds = (*shapes, None), (*COLOURS, None), SIZES
     edges = np.cumsum([1, *(len(kind) for kind in kinds)])
     seen = []
     for row, column in peaks[:6]:

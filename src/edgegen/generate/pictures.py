@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgegen.generate.grammar import Scene
-from edgegen.generate.words import BACKGROUNDS, COLOURS, RELATIONS, SHAPES, SIZES
+from edgegen.generate.words import ALL_SHAPES, BACKGROUNDS, COLOURS, RELATIONS, SIZES
 
 MAX_ITEMS = 3
 SIDE = 64
@@ -36,7 +36,7 @@ NEAT = Style({"small": (7.0, 7.0), "large": (12.0, 12.0)}, (9.0, 9.0), jitter=0,
 class Layout:
     """Where everything of B pictures lies; unused objects have radius 0.
 
-    shape: int[B, 3] index into SHAPES; colour: float[B, 3, 3] in levels of 255; centre: float[B, 3, 2] as (x, y) and
+    shape: int[B, 3] index into ALL_SHAPES; colour: float[B, 3, 3] in levels of 255; centre: float[B, 3, 2] as (x, y) and
     radius: float[B, 3] in pixels at side 64; background: float[B, 3]; background_kind: int[B]; size_kind: int[B, 3].
     """
 
@@ -71,7 +71,7 @@ def lay_out(scenes: Sequence[Scene], rng: np.random.Generator, style: Style = FR
         count = len(scene.items)
         background_kind[row] = _index(BACKGROUNDS, scene.background, rng)
         for slot, item in enumerate(scene.items):
-            shape[row, slot] = SHAPES.index(item.shape)
+            shape[row, slot] = ALL_SHAPES.index(item.shape)
             colour_kind[row, slot] = list(COLOURS).index(item.colour)
             size_kind[row, slot] = _index(SIZES, item.size, rng)
             band = style.crowded if count == MAX_ITEMS else style.radii[SIZES[size_kind[row, slot]]]
@@ -121,7 +121,24 @@ def _cross(x: np.ndarray, y: np.ndarray, radius: np.ndarray) -> np.ndarray:
     return np.maximum(longer - radius, shorter - 0.34 * radius)
 
 
-_DISTANCES = (_circle, _square, _triangle, _cross)
+def _ring(x: np.ndarray, y: np.ndarray, radius: np.ndarray) -> np.ndarray:
+    return abs(np.hypot(x, y) - 0.72 * radius) - 0.28 * radius
+
+
+def _diamond(x: np.ndarray, y: np.ndarray, radius: np.ndarray) -> np.ndarray:
+    return 0.83 * abs(x) + 0.56 * abs(y) - 0.56 * radius  # higher than wide, so that no square is like it
+
+
+def _moon(x: np.ndarray, y: np.ndarray, radius: np.ndarray) -> np.ndarray:
+    bite = 0.85 * radius - np.hypot(x - 0.55 * radius, y)
+    return np.maximum(np.hypot(x, y) - radius, bite)
+
+
+def _hourglass(x: np.ndarray, y: np.ndarray, radius: np.ndarray) -> np.ndarray:
+    return np.maximum(abs(y) - 0.9 * radius, 0.7 * (abs(x) - abs(y)) - 0.08 * radius)
+
+
+_DISTANCES = (_circle, _square, _triangle, _cross, _ring, _diamond, _moon, _hourglass)  # of ALL_SHAPES
 
 
 def _index(options: dict | tuple, said: str | None, rng: np.random.Generator) -> int:

@@ -19,6 +19,10 @@ BACKGROUNDS: dict[str, tuple[int, int, int]] = {
     "navy": (15, 20, 75),
 }
 SHAPES = ("circle", "square", "triangle", "cross")
+# What the built-in models were never shown: the sites of `edgegen tune` teach it to them.
+NEW_SHAPES = ("ring", "diamond", "moon", "hourglass")
+ALL_SHAPES = (*SHAPES, *NEW_SHAPES)
+NOVEL = "novel"  # the category of whatever shows one of them
 SIZES = ("small", "large")
 RELATIONS = ("left of", "right of", "above", "below")
 
@@ -61,4 +65,4 @@ MODEL_WORDS = (
     "background",
     ",",
 )
-WORDS = tuple(sorted({word for word in MODEL_WORDS if word != ","} | set(SYNONYMS) | set(FILLERS)))
+WORDS = tuple(sorted({word for word in MODEL_WORDS if word != ","} | {*NEW_SHAPES, *SYNONYMS, *FILLERS}))
