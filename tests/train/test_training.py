@@ -198,4 +198,4 @@ def test_what_cannot_be_trained_is_refused(tmp_path):
     (tmp_path / "judge.state.pt").write_bytes(b"")
     with pytest.raises(loop.TrainError, match="--resume"):
         run(tmp_path, "s", 1, resume=False, progress=ignore)
-    assert stages("all") == ("autoencoder", "judge", "judge-wide", "pool", "s", "m", "l")
+    assert stages("all") == ("autoencoder", "judge", "pool", "s", "m", "l")

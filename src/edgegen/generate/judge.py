@@ -17,15 +17,15 @@ import onnxruntime
 
 from edgegen.generate.grammar import Scene
 from edgegen.generate.pictures import SIDE
-from edgegen.generate.words import ALL_SHAPES, BACKGROUNDS, COLOURS, SIZES
+from edgegen.generate.words import BACKGROUNDS, COLOURS, NOVEL, SHAPES, SIZES
 
 GRID = 16
 CELL = SIDE / GRID
 FOUND = 0.4  # a peak of the heat map above this is an object
 APART = 4.0  # pixels by which an object must lie to one side of another
+CLOSE = 22.0  # pixels between the parts of one object, at most
 CHUNK = 64
 WEIGHTS = Path(__file__).parent / "weights"
-WIDE = WEIGHTS / "judge-wide.onnx"  # knows the new shapes, too
 
 
 @dataclass(frozen=True)
@@ -93,12 +93,18 @@ class Judge:
 
 
 def compare(scene: Scene, seen: Sequence[Seen], background: str) -> Verdict:
-    """Check a scene against what was seen, matching objects in the way that is kindest to the picture."""
+    """Check a scene against what was seen, matching objects in the way that is kindest to the picture.
+
+    A novel object is there when both of its parts are, close together.
+    """
     best: dict[str, bool] = {}
+    scene, close = scene.taken_apart(), scene.category == NOVEL
     places = range(max(len(seen), len(scene.items)))
     for chosen in itertools.permutations(places, len(scene.items)):
         matched = [seen[at] if at < len(seen) else None for at in chosen]
         verdict = _attributes(scene, matched)
+        if close:
+            verdict["together 1 2"] = _close(matched[0], matched[1])
         if not best or sum(verdict.values()) > sum(best.values()):
             best = verdict
     best["count"] = len(seen) == len(scene.items)
@@ -129,14 +135,17 @@ def _holds(first: Seen | None, relation: str, second: Seen | None, strict: bool)
     return along >= APART and (not strict or along >= abs(across))
 
 
+def _close(first: Seen | None, second: Seen | None) -> bool:
+    return first is not None and second is not None and np.hypot(first.x - second.x, first.y - second.y) <= CLOSE
+
+
 def _objects(maps: np.ndarray) -> list[Seen]:
     """Read the objects of one picture off its maps, float[1 + shapes + colours + sizes, GRID, GRID]."""
     heat = 1 / (1 + np.exp(-maps[0]))
     padded = np.pad(heat, 1)
     around = np.stack([padded[dy : dy + GRID, dx : dx + GRID] for dy in range(3) for dx in range(3)])
     peaks = np.argwhere((heat >= around.max(0)) & (heat > FOUND))
-    shapes = ALL_SHAPES[: len(maps) - len(COLOURS) - len(SIZES) - 3]  # a judge knows the first so many
-    kinds = (*shapes, None), (*COLOURS, None), SIZES
+    kinds = (*SHAPES, None), (*COLOURS, None), SIZES
     edges = np.cumsum([1, *(len(kind) for kind in kinds)])
     seen = []
     for row, column in peaks[:6]:

@@ -8,10 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgegen.generate.grammar import Scene
-from edgegen.generate.words import ALL_SHAPES, BACKGROUNDS, COLOURS, RELATIONS, SIZES
+from edgegen.generate.words import BACKGROUNDS, COLOURS, RELATIONS, SHAPES, SIZES
 
 MAX_ITEMS = 3
 SIDE = 64
+# Novel objects always lie on one grid: their parts are as close as two small shapes can be on it.
+NOVEL_RADIUS, NOVEL_GRID = 7.0, np.array([16, 32, 48])
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ NEAT = Style({"small": (7.0, 7.0), "large": (12.0, 12.0)}, (9.0, 9.0), jitter=0,
 class Layout:
     """Where everything of B pictures lies; unused objects have radius 0.
 
-    shape: int[B, 3] index into ALL_SHAPES; colour: float[B, 3, 3] in levels of 255; centre: float[B, 3, 2] as (x, y) and
+    shape: int[B, 3] index into SHAPES; colour: float[B, 3, 3] in levels of 255; centre: float[B, 3, 2] as (x, y) and
     radius: float[B, 3] in pixels at side 64; background: float[B, 3]; background_kind: int[B]; size_kind: int[B, 3].
     """
 
@@ -67,15 +69,20 @@ def lay_out(scenes: Sequence[Scene], rng: np.random.Generator, style: Style = FR
     radius = np.zeros((batch, MAX_ITEMS))
     centre = np.zeros((batch, MAX_ITEMS, 2))
     background_kind = np.zeros(batch, int)
-    for row, scene in enumerate(scenes):
+    for row, said in enumerate(scenes):
+        scene = said.taken_apart()
         count = len(scene.items)
         background_kind[row] = _index(BACKGROUNDS, scene.background, rng)
         for slot, item in enumerate(scene.items):
-            shape[row, slot] = ALL_SHAPES.index(item.shape)
+            shape[row, slot] = SHAPES.index(item.shape)
             colour_kind[row, slot] = list(COLOURS).index(item.colour)
             size_kind[row, slot] = _index(SIZES, item.size, rng)
             band = style.crowded if count == MAX_ITEMS else style.radii[SIZES[size_kind[row, slot]]]
             radius[row, slot] = rng.uniform(*band)
+        if scene is not said:
+            radius[row, :count], size_kind[row, :count] = NOVEL_RADIUS, 0
+            centre[row, :count] = _novel_places(scene, rng)
+            continue
         centre[row, :count] = _places(scene, radius[row, :count], rng, style)
     colour = np.array(list(COLOURS.values()), float)[colour_kind]
     colour = np.clip(colour + rng.uniform(-style.jitter, style.jitter, colour.shape), 0, 255)
@@ -121,24 +128,7 @@ def _cross(x: np.ndarray, y: np.ndarray, radius: np.ndarray) -> np.ndarray:
     return np.maximum(longer - radius, shorter - 0.34 * radius)
 
 
-def _ring(x: np.ndarray, y: np.ndarray, radius: np.ndarray) -> np.ndarray:
-    return abs(np.hypot(x, y) - 0.72 * radius) - 0.28 * radius
-
-
-def _diamond(x: np.ndarray, y: np.ndarray, radius: np.ndarray) -> np.ndarray:
-    return 0.83 * abs(x) + 0.56 * abs(y) - 0.56 * radius  # higher than wide, so that no square is like it
-
-
-def _moon(x: np.ndarray, y: np.ndarray, radius: np.ndarray) -> np.ndarray:
-    bite = 0.85 * radius - np.hypot(x - 0.55 * radius, y)
-    return np.maximum(np.hypot(x, y) - radius, bite)
-
-
-def _hourglass(x: np.ndarray, y: np.ndarray, radius: np.ndarray) -> np.ndarray:
-    return np.maximum(abs(y) - 0.9 * radius, 0.7 * (abs(x) - abs(y)) - 0.08 * radius)
-
-
-_DISTANCES = (_circle, _square, _triangle, _cross, _ring, _diamond, _moon, _hourglass)  # of ALL_SHAPES
+_DISTANCES = (_circle, _square, _triangle, _cross)
 
 
 def _index(options: dict | tuple, said: str | None, rng: np.random.Generator) -> int:
@@ -209,6 +199,21 @@ def _trio(scene: Scene, radius: np.ndarray, rng: np.random.Generator, margin: fl
     wobble[2, axis] *= 1.5
     reach = radius[:, None] + margin
     return np.clip(places + wobble, reach, SIDE - reach)
+
+
+def _novel_places(scene: Scene, rng: np.random.Generator) -> np.ndarray:
+    """Place an object's upper and lower part, and perhaps a third shape on the side that is asked for."""
+    x, top = int(rng.integers(3)), int(rng.integers(2))
+    if scene.group is None:
+        return np.array([[NOVEL_GRID[x], NOVEL_GRID[top]], [NOVEL_GRID[x], NOVEL_GRID[top + 1]]], float)
+    axis, sign = _direction(scene.group)
+    if axis == 0:  # beside it, at any height
+        x, other = (min(x, 1), 2) if sign > 0 else (max(x, 1), 0)
+        third = (other, int(rng.integers(3)))
+    else:  # over or under it, at most one place aside
+        top, row = (0, 2) if sign > 0 else (1, 0)
+        third = (int(np.clip(x + rng.integers(-1, 2), 0, 2)), row)
+    return NOVEL_GRID[[[x, top], [x, top + 1], third]].astype(float)
 
 
 def _direction(relation: str) -> tuple[int, int]:

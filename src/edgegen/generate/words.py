@@ -19,9 +19,14 @@ BACKGROUNDS: dict[str, tuple[int, int, int]] = {
     "navy": (15, 20, 75),
 }
 SHAPES = ("circle", "square", "triangle", "cross")
-# What the built-in models were never shown: the sites of `edgegen tune` teach it to them.
-NEW_SHAPES = ("ring", "diamond", "moon", "hourglass")
-ALL_SHAPES = (*SHAPES, *NEW_SHAPES)
+# Objects that the built-in models were never shown, each of two shapes, the first one close above the second: what the sites
+# of `edgegen tune` teach them. The models' frozen autoencoder knows the four shapes and blurs any other.
+OBJECTS = {
+    "house": ("triangle", "square"),
+    "tree": ("triangle", "triangle"),
+    "chapel": ("cross", "triangle"),
+    "pawn": ("circle", "triangle"),
+}
 NOVEL = "novel"  # the category of whatever shows one of them
 SIZES = ("small", "large")
 RELATIONS = ("left of", "right of", "above", "below")
@@ -65,4 +70,4 @@ MODEL_WORDS = (
     "background",
     ",",
 )
-WORDS = tuple(sorted({word for word in MODEL_WORDS if word != ","} | {*NEW_SHAPES, *SYNONYMS, *FILLERS}))
+WORDS = tuple(sorted({word for word in MODEL_WORDS if word != ","} | {*OBJECTS, *SYNONYMS, *FILLERS}))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from edgegen.generate.grammar import Scene, sample_novel
 from edgegen.generate.judge import CELL, GRID
 from edgegen.generate.pictures import MAX_ITEMS, Layout, lay_out, render
-from edgegen.generate.words import ALL_SHAPES, BACKGROUNDS, COLOURS, NEW_SHAPES, SHAPES, SIZES
+from edgegen.generate.words import BACKGROUNDS, COLOURS, SHAPES, SIZES
 from edgegen.train import recipe
 from edgegen.train.data import to_tensor, training_scene
 from edgegen.train.loop import Average, pick_device, step_seed, train
@@ -23,42 +21,19 @@ from edgegen.train.loop import Average, pick_device, step_seed, train
 BROKEN_SHARE = 0.3  # of the pictures have an object that is a blend of two
 IGNORE = -100
 WIDTHS = 32, 64
-NOVEL_SHARE = 0.6  # of the wide judge's pictures show a shape that the built-in models do not know
-
-
-@dataclass(frozen=True)
-class Sight:
-    """What a judge can tell apart, and the name of its training: the first so many of all shapes."""
-
-    stage: str
-    shapes: tuple[str, ...]
-
-    @property
-    def planes(self) -> tuple[int, int, int, int]:
-        """Each object's maps: heat, shapes and "none of them", colours and "none of them", sizes."""
-        return 1, len(self.shapes) + 1, len(COLOURS) + 1, len(SIZES)
-
-    def scene(self, rng: np.random.Generator) -> Scene:
-        """Draw a scene to learn from."""
-        new = self.shapes[len(SHAPES) :]
-        if new and rng.random() < NOVEL_SHARE:
-            return sample_novel(rng, NEW_SHAPES[int(rng.integers(len(new)))])
-        return training_scene(rng)
-
-
-KNOWN = Sight("judge", SHAPES)
-WIDE = Sight("judge-wide", ALL_SHAPES)
+# Each object's maps: heat, shapes and "none of them", colours and "none of them", sizes.
+PLANES = 1, len(SHAPES) + 1, len(COLOURS) + 1, len(SIZES)
 
 
 class JudgeNetwork(nn.Module):
-    """Pictures float[B, 3, 64, 64] in [-1, 1] to object maps [B, planes, 16, 16] and background logits [B, 4]."""
+    """Pictures float[B, 3, 64, 64] in [-1, 1] to object maps [B, 15, 16, 16] and background logits [B, 4]."""
 
-    def __init__(self, sight: Sight = KNOWN) -> None:
+    def __init__(self) -> None:
         super().__init__()
         low, high = WIDTHS
         self.first, self.second = _block(3, low, stride=2), _block(low, high, stride=2)
         self.body = nn.Sequential(*(_block(high, high, dilation=spread) for spread in (1, 2, 3, 1)))
-        self.objects = nn.Conv2d(high, sum(sight.planes), 1)
+        self.objects = nn.Conv2d(high, sum(PLANES), 1)
         self.ground = nn.Linear(low + 6, len(BACKGROUNDS))
 
     def forward(self, picture: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -76,21 +51,21 @@ def _block(inputs: int, outputs: int, stride: int = 1, dilation: int = 1) -> nn.
     return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.ReLU())
 
 
-def fit(folder: Path, steps_scale: float, progress: Callable[..., None], sight: Sight = KNOWN) -> JudgeNetwork:
+def fit(folder: Path, steps_scale: float, progress: Callable[..., None]) -> JudgeNetwork:
     """Train, or load what is already trained, and give the averaged network."""
     budget = recipe.JUDGE_BUDGET.scaled(steps_scale)
     device = pick_device()
     torch.manual_seed(recipe.SEED)
-    network = JudgeNetwork(sight).to(device)
+    network = JudgeNetwork().to(device)
     average = Average(network, 0.995)
     optimiser = torch.optim.AdamW(network.parameters(), lr=budget.peak_rate, weight_decay=0.01, fused=True)
 
     def advance(step: int) -> dict[str, float]:
-        rng = np.random.default_rng(step_seed(sight.stage, step))
-        pictures, targets = examples(rng, budget.batch, sight)
+        rng = np.random.default_rng(step_seed("judge", step))
+        pictures, targets = examples(rng, budget.batch)
         with torch.autocast(device.type, torch.bfloat16):
             maps, ground = network(to_tensor(pictures).to(device))
-        loss = _loss(maps.float(), ground.float(), sight, [torch.from_numpy(part).to(device) for part in targets])
+        loss = _loss(maps.float(), ground.float(), [torch.from_numpy(part).to(device) for part in targets])
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
@@ -98,31 +73,31 @@ def fit(folder: Path, steps_scale: float, progress: Callable[..., None], sight: 
         return {"loss": float(loss.detach())}
 
     parts: dict[str, Any] = {"network": network, "average": average}
-    train(sight.stage, folder, budget, parts=parts, optimiser=optimiser, advance=advance, progress=progress)
+    train("judge", folder, budget, parts=parts, optimiser=optimiser, advance=advance, progress=progress)
     network.load_state_dict(average.weights)
     return network.eval()
 
 
-def examples(rng: np.random.Generator, batch: int, sight: Sight = KNOWN) -> tuple[np.ndarray, list[np.ndarray]]:
+def examples(rng: np.random.Generator, batch: int) -> tuple[np.ndarray, list[np.ndarray]]:
     """Draw pictures, spoil some, and say what is to be seen: heat, shape, colour and size maps, and backgrounds."""
-    layout = lay_out([sight.scene(rng) for _ in range(batch)], rng)
+    layout = lay_out([training_scene(rng) for _ in range(batch)], rng)
     layout.colour = np.clip(layout.colour + rng.uniform(-12, 12, layout.colour.shape), 0, 255)
     layout.background = np.clip(layout.background + rng.uniform(-8, 8, layout.background.shape), 0, 255)
-    other, shape, colour = _broken(layout, rng, len(sight.shapes))
+    other, shape, colour = _broken(layout, rng)
     mix = rng.uniform(0.35, 0.65, (batch, 1, 1, 1))
     pictures = render(layout) * mix + render(other) * (1 - mix)
     return _degrade(pictures, rng), [*_maps(layout, shape, colour), layout.background_kind]
 
 
-def _broken(layout: Layout, rng: np.random.Generator, shapes: int) -> tuple[Layout, np.ndarray, np.ndarray]:
+def _broken(layout: Layout, rng: np.random.Generator) -> tuple[Layout, np.ndarray, np.ndarray]:
     """Make a second layout in which one object of some pictures has another shape or colour, and label it neither."""
     batch = len(layout.shape)
     other, shape, colour = deepcopy(layout), layout.shape.copy(), layout.colour_kind.copy()
     for row in np.flatnonzero(rng.random(batch) < BROKEN_SHARE):
         slot = int(rng.integers((layout.radius[row] > 0).sum()))
         if rng.random() < 0.6:
-            other.shape[row, slot] = (layout.shape[row, slot] + rng.integers(1, shapes)) % shapes
-            shape[row, slot] = shapes
+            other.shape[row, slot] = (layout.shape[row, slot] + rng.integers(1, len(SHAPES))) % len(SHAPES)
+            shape[row, slot] = len(SHAPES)
         else:
             kind = (layout.colour_kind[row, slot] + rng.integers(1, len(COLOURS))) % len(COLOURS)
             other.colour[row, slot] = list(COLOURS.values())[kind]
@@ -160,9 +135,9 @@ def _maps(layout: Layout, shape: np.ndarray, colour: np.ndarray) -> list[np.ndar
     return [heat, *classes]
 
 
-def _loss(maps: torch.Tensor, ground: torch.Tensor, sight: Sight, targets: list[torch.Tensor]) -> torch.Tensor:
+def _loss(maps: torch.Tensor, ground: torch.Tensor, targets: list[torch.Tensor]) -> torch.Tensor:
     heat, *classes, background = targets
-    parts = maps.split(sight.planes, 1)
+    parts = maps.split(PLANES, 1)
     weight = 1 + 8 * heat
     total = (weight * nn.functional.binary_cross_entropy_with_logits(parts[0][:, 0], heat, reduction="none")).mean()
     for logits, target in zip(parts[1:], classes, strict=True):

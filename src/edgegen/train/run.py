@@ -12,21 +12,20 @@ from edgegen.train import autoencoder, diffusion, judge, pool, recipe
 from edgegen.train.loop import TrainError, pick_device
 
 log = logging.getLogger(__name__)
-JUDGES = {sight.stage: sight for sight in (judge.KNOWN, judge.WIDE)}
 Progress = Callable[[str, int, int, dict[str, float]], None]
 
 
 def stages(size: str) -> tuple[str, ...]:
     """List what a run makes: one size (with the parts it needs), or everything."""
     if size == "all":
-        return ("autoencoder", *JUDGES, "pool", *recipe.SIZES)
+        return ("autoencoder", "judge", "pool", *recipe.SIZES)
     if size in recipe.SIZES:
         return ("autoencoder", size)
-    if size in ("autoencoder", *JUDGES):
+    if size in ("autoencoder", "judge"):
         return (size,)
     if size == "pool":
         return ("autoencoder", "pool")
-    choices = ", ".join(["all", *recipe.SIZES, "autoencoder", *JUDGES, "pool"])
+    choices = ", ".join(["all", *recipe.SIZES, "autoencoder", "judge", "pool"])
     raise TrainError(f"nothing to train is named {size!r}; choose one of {choices}")
 
 
@@ -42,11 +41,12 @@ def run(out: Path, size: str, steps_scale: float, *, resume: bool, progress: Pro
     if pick_device().type == "cpu":
         torch.set_num_threads(1)  # more threads fight over the caches at this size
     wanted = stages(size)
-    for name in (part for part in wanted if part in JUDGES):
-        export.judge(judge.fit(out, steps_scale, progress, JUDGES[name]), out / f"{name}.onnx")
-    if set(wanted) <= JUDGES.keys():
+    if wanted == ("judge",):
+        export.judge(judge.fit(out, steps_scale, progress), out / "judge.onnx")
         return
     network = autoencoder.fit(out, steps_scale, progress)
+    if "judge" in wanted:
+        export.judge(judge.fit(out, steps_scale, progress), out / "judge.onnx")
     if "pool" in wanted:
         pool.fill(out, network, steps_scale, progress)
     if wanted[-1] in ("autoencoder", "pool"):

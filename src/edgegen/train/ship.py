@@ -34,8 +34,7 @@ Progress = Callable[[str, int, int, dict[str, float]], None]
 def ship(out: Path, weights: Path, progress: Progress) -> None:
     """Collect the models of a finished run into a weights folder, choose their sampling and measure their cards."""
     weights.mkdir(parents=True, exist_ok=True)
-    for judge in ("judge.onnx", "judge-wide.onnx"):
-        shutil.copy2(out / judge, weights / judge)
+    shutil.copy2(out / "judge.onnx", weights / "judge.onnx")
     sizes = [size for size in recipe.SIZES.values() if (out / size.name).is_dir()]
     for done, size in enumerate(sizes, 1):
         collect(out / size.name, weights, size.name)

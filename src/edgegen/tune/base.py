@@ -20,7 +20,7 @@ from diffusers.models.attention_processor import AttnProcessor
 from edgegen.generate import builtin
 from edgegen.generate.backends.diffusers import FAMILIES, StableDiffusion3, open_pipeline
 from edgegen.generate.schedules import WHOLE_WAY, AbstractSchedule, Discrete, Prediction
-from edgegen.generate.words import MODEL_WORDS, NEW_SHAPES
+from edgegen.generate.words import MODEL_WORDS, OBJECTS
 
 CHUNK = 128
 WEIGHTS = (".safetensors", ".bin")
@@ -31,7 +31,7 @@ class Base:
 
     def __init__(self, model: str | Path) -> None:
         if model in builtin.names():
-            self.name, self.words = str(model), NEW_SHAPES
+            self.name, self.words = str(model), tuple(OBJECTS)
             with TemporaryDirectory() as scratch:
                 self._open(builtin.assemble(str(model), Path(scratch) / "pipeline"))
             self._learn_words()

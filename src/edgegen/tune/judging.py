@@ -10,8 +10,8 @@ import numpy as np
 from edgegen.generate import builtin, show
 from edgegen.generate.backends.diffusers import DiffusersBackend
 from edgegen.generate.grammar import CATEGORIES, Scene, held_out_scenes
-from edgegen.generate.judge import WIDE, Judge, Verdict
-from edgegen.generate.words import NEW_SHAPES, NOVEL
+from edgegen.generate.judge import Judge, Verdict
+from edgegen.generate.words import NOVEL, OBJECTS
 from edgegen.tune.base import Base
 from edgegen.tune.sites import held_out_novel
 
@@ -28,10 +28,10 @@ class Exam:
     seed: int = 0
 
     @staticmethod
-    def of(per_shape: int = 25, per_known: int = 15, steps: int = STEPS, seed: int = 0) -> Exam:
-        """Return held-out captions: so many of each new shape and of each known category."""
+    def of(per_object: int = 25, per_known: int = 15, steps: int = STEPS, seed: int = 0) -> Exam:
+        """Return held-out captions: so many of each novel object and of each known category."""
         known = [scene for name in KNOWN for scene in held_out_scenes(name, per_known, seed)]
-        return Exam((*held_out_novel(per_shape, seed), *known), steps, seed)
+        return Exam((*held_out_novel(per_object, seed), *known), steps, seed)
 
 
 @dataclass(frozen=True)
@@ -52,22 +52,22 @@ class Marks:
         chosen = range(len(self.verdicts)) if rows is None else list(rows)
         return float(np.mean([self.verdicts[row].share for row in chosen])) if chosen else float("nan")
 
-    def rows(self, *, shape: str | None = None, category: str | None = None) -> list[int]:
-        """Return the rows that show a shape, or are of a category."""
+    def rows(self, *, novel: str | None = None, category: str | None = None) -> list[int]:
+        """Return the rows that show an object, or are of a category."""
         return [
             row
             for row, scene in enumerate(self.exam.scenes)
-            if (shape is None or any(item.shape == shape for item in scene.items))
+            if (novel is None or any(item.shape == novel for item in scene.items))
             and (category is None or scene.category == category)
         ]
 
-    def by_shape(self) -> dict[str, float]:
-        """Return the quality of every new shape."""
-        return {shape: self.quality(self.rows(shape=shape)) for shape in NEW_SHAPES}
+    def by_object(self) -> dict[str, float]:
+        """Return the quality of every novel object."""
+        return {name: self.quality(self.rows(novel=name)) for name in OBJECTS}
 
     @property
     def novel(self) -> float:
-        """Quality of what is new, all shapes alike."""
+        """Quality of what is new, all objects alike."""
         return self.quality(self.rows(category=NOVEL))
 
     @property
@@ -76,8 +76,8 @@ class Marks:
         return self.quality([row for row, scene in enumerate(self.exam.scenes) if scene.category != NOVEL])
 
     def for_site(self, shares: Sequence[float] | np.ndarray) -> float:
-        """Return the quality of new shapes in the proportions in which a site has them."""
-        return float(np.dot(list(self.by_shape().values()), shares))
+        """Return the quality of novel objects in the proportions in which a site has them."""
+        return float(np.dot(list(self.by_object().values()), shares))
 
 
 def examine(base: Base, exam: Exam, judge: Judge | None = None) -> Marks:
@@ -86,5 +86,5 @@ def examine(base: Base, exam: Exam, judge: Judge | None = None) -> Marks:
     captions = [scene.caption() for scene in exam.scenes]
     seeds = range(exam.seed, exam.seed + len(captions))
     pictures = show.run(DiffusersBackend(base.pipe, []), captions, steps=exam.steps, seeds=seeds, sampling=way)
-    verdicts = (judge or Judge.load(WIDE))(pictures, exam.scenes)
+    verdicts = (judge or Judge.load())(pictures, exam.scenes)
     return Marks(exam, tuple(verdicts), pictures)

@@ -62,6 +62,14 @@ def see(base: Base, pictures: np.ndarray, captions: Sequence[str]) -> Examples:
     return Examples(base.compress(pictures), *base.read(captions), nothing)
 
 
+def together(parts: Sequence[Examples]) -> Examples:
+    """Return the examples of several sites in one."""
+    latents, text, pooled = (
+        torch.cat([getattr(part, name) for part in parts]) for name in ("latents", "text", "pooled")
+    )  # fmt: skip
+    return Examples(latents, text, pooled, parts[0].nothing)
+
+
 def train(base: Base, examples: Examples, local: Local, *, steps: int, key: Sequence[int]) -> float:
     """Train those weights of the base's network that may be trained, and return the mean loss of the last quarter.
 

@@ -1,7 +1,7 @@
 """Sites with private pictures: objects that the base never saw, unevenly spread.
 
-Every site has drawn pictures with captions. How many of them show which new shape is drawn from a Dirichlet distribution
-(Hsu et al., arXiv 1909.06335): with alpha = 100 all sites are alike, with 0.1 a site knows hardly more than one of the shapes.
+Every site has drawn pictures with captions. How many of them show which novel object is drawn from a Dirichlet distribution
+(Hsu et al., arXiv 1909.06335): with alpha = 100 all sites are alike, with 0.1 a site knows hardly more than one of the objects.
 Captions that are held out are on no site; by them it is judged what was learnt.
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 from edgegen.core.errors import InputError
 from edgegen.generate.grammar import Scene, held_out, sample_novel
 from edgegen.generate.pictures import NEAT, draw_batch
-from edgegen.generate.words import NEW_SHAPES
+from edgegen.generate.words import OBJECTS
 from edgegen.train.data import training_scene
 
 NAMES = ("harbour", "garden", "workshop", "market", "museum", "school", "studio", "station", "library", "bakery")
@@ -47,14 +47,14 @@ class Site:
     """What one site has, and never gives away."""
 
     name: str
-    shares: np.ndarray  # float64[shapes], of the new shapes among its pictures
+    shares: np.ndarray  # float64[objects], of the novel objects among its pictures
     scenes: tuple[Scene, ...]
     pictures: np.ndarray  # uint8[n, 64, 64, 3]
 
     @property
     def lacks(self) -> str:
-        """The new shape of which it has least."""
-        return NEW_SHAPES[int(self.shares.argmin())]
+        """The novel object of which it has least."""
+        return tuple(OBJECTS)[int(self.shares.argmin())]
 
     @property
     def captions(self) -> list[str]:
@@ -70,28 +70,28 @@ def make_sites(spread: Spread) -> list[Site]:
 def make_site(spread: Spread, number: int) -> Site:
     """Draw one site's pictures, knowing nothing of the other sites."""
     rng = np.random.default_rng([spread.seed, number])
-    shares = np.maximum(rng.dirichlet(np.full(len(NEW_SHAPES), spread.alpha)), 1e-9)
+    shares = np.maximum(rng.dirichlet(np.full(len(OBJECTS), spread.alpha)), 1e-9)
     shares /= shares.sum()
     scenes = []
     while len(scenes) < spread.pictures:
         if rng.random() < spread.known:
             scenes.append(training_scene(rng))
             continue
-        scene = sample_novel(rng, NEW_SHAPES[int(rng.choice(len(NEW_SHAPES), p=shares))])
+        scene = sample_novel(rng, tuple(OBJECTS)[int(rng.choice(len(OBJECTS), p=shares))])
         if not held_out(scene):
             scenes.append(scene)
     name = NAMES[number % len(NAMES)] + (f"-{number // len(NAMES) + 1}" if number >= len(NAMES) else "")
     return Site(name, shares, tuple(scenes), draw_batch(scenes, rng, style=NEAT))
 
 
-def held_out_novel(count: int, seed: int, shapes: Sequence[str] = NEW_SHAPES) -> list[Scene]:
-    """Draw so many scenes of every new shape whose captions are on no site."""
+def held_out_novel(count: int, seed: int, objects: Sequence[str] = tuple(OBJECTS)) -> list[Scene]:
+    """Draw so many scenes of every novel object whose captions are on no site."""
     rng = np.random.default_rng([seed, 4242])
     scenes: list[Scene] = []
-    for shape in shapes:
+    for name in objects:
         found: list[Scene] = []
         while len(found) < count:
-            scene = sample_novel(rng, shape)
+            scene = sample_novel(rng, name)
             if held_out(scene):
                 found.append(scene)
         scenes += found

@@ -25,7 +25,7 @@ PARTS = ("full", "decoder", "split")
 INPUT_HALF = ("conv_in", "time_", "add_", "class_embedding", "down_blocks", "pos_embed", "context_embedder")
 
 
-class AbstractExchange(abc.ABC):
+class AbstractParts(abc.ABC):
     """Knows which arrays of a network travel."""
 
     @abc.abstractmethod
@@ -45,7 +45,7 @@ class AbstractExchange(abc.ABC):
         """Return what a site sends in a round."""
 
 
-class AdapterExchange(AbstractExchange):
+class AdapterParts(AbstractParts):
     """Only adapters travel; the base is known to everybody by its hash."""
 
     def __init__(self, lora: Lora) -> None:
@@ -70,7 +70,7 @@ class AdapterExchange(AbstractExchange):
         return adapters.get(network, self.lora.mode)
 
 
-class WeightExchange(AbstractExchange):
+class WeightParts(AbstractParts):
     """Weights of the network itself travel."""
 
     def __init__(self, part: str) -> None:
@@ -99,13 +99,13 @@ class WeightExchange(AbstractExchange):
         return {name: array for name, array in arrays.items() if of_input_half(name) == first}
 
 
-def exchange(mode: str, lora: Lora) -> AbstractExchange:
-    """Return the exchange of a mode. **Raises** `UnknownNameError`."""
+def parts_of(mode: str, lora: Lora) -> AbstractParts:
+    """Return what travels in a mode. **Raises** `UnknownNameError`."""
     if mode in adapters.MODES:
-        return AdapterExchange(lora)
+        return AdapterParts(lora)
     if mode not in PARTS:
         raise UnknownNameError("mode", mode, (*adapters.MODES, *PARTS), param="mode")
-    return WeightExchange(mode)
+    return WeightParts(mode)
 
 
 def of_input_half(name: str) -> bool:
