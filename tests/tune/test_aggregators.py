@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 from flwr.app import ArrayRecord
-from tune import toys
 
 from edgegen.tune.exchange import PlainExchange
 from edgegen.tune.in_process import run_in_process, task_identity
 from edgegen.tune.learners import AbstractLearner, Fitted
 from edgegen.tune.settings import FederatedSettings, PrivacySection
+from tune import toys
 
 SITES = 7  # the least that all of them work with, one bad one among them
 RULES = {

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
-from tune import toys
 
 from edgegen.core.errors import InputError
 from edgegen.tune.in_process import run_in_process, task_identity
 from edgegen.tune.settings import FederatedSettings
 from edgegen.tune.transport import carried, coding, decode, difference, encode, received, total, weigh
+from tune import toys
 
 
 @pytest.fixture

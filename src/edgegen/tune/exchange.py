@@ -49,14 +49,27 @@ class AbstractExchange(abc.ABC):
         """Ask the nodes to train from `arrays` in round `number`, and put together what they answer."""
 
 
-class RoundGrid(Grid):
-    """A grid as one round sees it: only the chosen nodes, no longer than the deadline, everything weighed."""
+def _go_on(messages: Sequence[Message], lost: set[int]) -> None:
+    del messages, lost
 
-    def __init__(self, grid: Grid, nodes: Sequence[int], deadline_s: float | None):
-        self._grid, self._nodes, self._deadline_s = grid, list(nodes), deadline_s
+
+class RoundGrid(Grid):
+    """A grid as one round sees it: only the chosen nodes, no longer than the deadline, everything weighed.
+
+    `on_lost` gets what was sent and the nodes that did not answer, or with an error, if there are any; it may raise.
+    """
+
+    def __init__(
+        self,
+        grid: Grid,
+        nodes: Sequence[int],
+        deadline_s: float | None,
+        *,
+        on_lost: Callable[[Sequence[Message], set[int]], None] = _go_on,
+    ):
+        self._grid, self._nodes, self._deadline_s, self._on_lost = grid, list(nodes), deadline_s, on_lost
         self.down, self.up = Traffic(), Traffic()
         self.late = self.failed = 0
-        self.lost: set[int] = set()  # nodes that did not answer, or with an error
 
     def set_run(self, run) -> None:
         self._grid.set_run(run)
@@ -91,7 +104,8 @@ class RoundGrid(Grid):
         self.late += len(sent) - len(replies)
         self.failed += sum(reply.has_error() for reply in replies)
         answered = {reply.metadata.src_node_id for reply in replies if not reply.has_error()}
-        self.lost |= {message.metadata.dst_node_id for message in sent} - answered
+        if lost := {message.metadata.dst_node_id for message in sent} - answered:
+            self._on_lost(sent, lost)
         return sorted(replies, key=lambda reply: reply.metadata.src_node_id)
 
 
@@ -137,6 +151,7 @@ class PlainExchange(AbstractExchange):
         rule = strategy(self._settings, len(fits))
         if isinstance(rule, DifferentialPrivacyServerSideFixedClipping):
             rule.current_arrays = ArrayRecord({name: _array(seen[name]) for name in fits[0].arrays})
+            fits = [_moved(fitted, seen) for fitted in fits]
         shared = set.intersection(*(set(fitted.metrics) for fitted in fits))
         mean, metrics = rule.aggregate_train(number, [_reply(fitted, shared) for fitted in fits])
         if mean is None:
@@ -175,6 +190,16 @@ def _usable(replies: Sequence[Message], seen: Arrays, settings: FederatedSetting
             fitted = Fitted(fitted.arrays, 1.0, fitted.metrics)
         if 0 < fitted.weight < math.inf and all(np.isfinite(values).all() for values in fitted.arrays.values()):
             yield site, fitted
+
+
+def _moved(fitted: Fitted, seen: Arrays) -> Fitted:
+    """Return an update that is not exactly nothing: Flower divides by its norm. One number moves by about its last bit."""
+    if any(not np.array_equal(values, seen[name]) for name, values in fitted.arrays.items()):
+        return fitted
+    name = max(fitted.arrays, key=lambda name: fitted.arrays[name].size)
+    values = np.array(fitted.arrays[name], np.float32)
+    values.flat[0] = np.nextafter(values.flat[0] + np.float32(1e-12), np.float32(np.inf))
+    return Fitted({**fitted.arrays, name: values}, fitted.weight, fitted.metrics)
 
 
 def _alike(answers: Sequence[tuple[int, Fitted]]) -> list[tuple[int, Fitted]]:

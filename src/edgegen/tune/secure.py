@@ -27,6 +27,7 @@ from flwr.common import (
     ndarrays_to_parameters,
     parameters_to_ndarrays,
 )
+from flwr.common.secure_aggregation.secaggplus_constants import RECORD_KEY_CONFIGS, Key, Stage
 from flwr.server import ClientManager, LegacyContext, ServerConfig, SimpleClientManager
 from flwr.server.client_proxy import ClientProxy
 from flwr.server.compat.grid_client_proxy import GridClientProxy
@@ -56,8 +57,12 @@ class SecureExchange(AbstractExchange):
     def train(self, grid: Grid, arrays: Arrays, nodes: Sequence[int], number: int) -> Exchanged:
         left, done = list(nodes), Exchanged(asked=len(nodes))
         for _ in range(ATTEMPTS):
-            view = RoundGrid(grid, left, self._settings.deadline_s)
-            summed = self._sum(view, arrays, number)
+            view = RoundGrid(grid, left, self._settings.deadline_s, on_lost=_end_if_early)
+            lost, summed = set(), None
+            try:
+                summed = self._sum(view, arrays, number)
+            except _LostEarly as early:
+                lost = early.nodes
             done = replace(
                 done,
                 late=done.late + view.late,
@@ -65,11 +70,11 @@ class SecureExchange(AbstractExchange):
                 down=done.down + view.down,
                 up=done.up + view.up,
             )
-            if summed.mean is not None:
-                new = {name: arrays[name] + summed.mean[name].astype(np.float32) for name in arrays}
+            if summed and summed.mean is not None:
+                new = {n: v + summed.mean[n].reshape(v.shape).astype(np.float32) for n, v in arrays.items()}
                 return replace(done, arrays=new, metrics=summed.metrics, sites=summed.sites)
-            left = [node for node in left if node not in view.lost]
-            if not view.lost or len(left) < self._secure.shares:
+            left = [node for node in left if node not in lost]
+            if not lost or len(left) < self._secure.shares:
                 break
         return done
 
@@ -108,6 +113,21 @@ class SecureExchange(AbstractExchange):
         return once
 
 
+class _LostEarly(Exception):
+    """Sites were lost before their keys were shared."""
+
+    def __init__(self, nodes: set[int]):
+        super().__init__(f"{len(nodes)} sites were lost before their keys were shared")
+        self.nodes = nodes
+
+
+def _end_if_early(messages: Sequence[Message], lost: set[int]) -> None:
+    """End an attempt before the sites train for it: masks whose keys nobody shares can never be taken out."""
+    stage = messages[0].content.config_records[RECORD_KEY_CONFIGS].get(Key.STAGE)
+    if stage in (Stage.SETUP, Stage.SHARE_KEYS):
+        raise _LostEarly(lost)
+
+
 class _Sum(Strategy):
     """What Flower's workflow asks of a strategy of its older stack: whom to ask, and where to leave the mean."""
 
@@ -134,7 +154,8 @@ class _Sum(Strategy):
         self.means = parameters_to_ndarrays(answers[0].parameters)
         for answer in answers:
             numbers = {name: float(value) for name, value in answer.metrics.items()}
-            self.sites[int(numbers.pop("site"))] = {**numbers, "examples": float(answer.num_examples)}
+            site = int(numbers.pop("site"))
+            self.sites[site] = {**numbers, "examples": float(answer.num_examples)}
         weights = [answer.num_examples for answer in answers]
         for name in sorted(set.intersection(*(set(numbers) for numbers in self.sites.values())) - {"examples"}):
             self.metrics[name] = float(np.average([numbers[name] for numbers in self.sites.values()], weights=weights))
@@ -170,7 +191,7 @@ def fit_secretly(message: Message, learner: AbstractLearner, site: int) -> Messa
     update = difference(fitted.arrays, before)
     answer = FitRes(
         Status(Code.OK, ""),
-        ndarrays_to_parameters(list(update.values())),
+        ndarrays_to_parameters([values.ravel() for values in update.values()]),  # Flower forgets the offset of 0-d ones
         weight,
         {**fitted.metrics, "site": site, "cut": _cut(update, float(config["clip"]) * top / weight)},
     )

@@ -6,11 +6,13 @@ off by more than one scale. What sites send back is the difference from what the
 arrays themselves and so loses less.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message
+from flwr.common import bytes_to_ndarray
 from flwr.common.secure_aggregation.secaggplus_constants import Key
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects, no_object_id_recompute
 from flwr.supercore.inflatable.inflatable_utils import inflate_object_from_contents
@@ -104,8 +106,15 @@ def weigh(message: Message) -> Traffic:
     if not message.has_content():
         return Traffic(0, wire)
     arrays = [array for record in message.content.array_records.values() for array in record.values()]
-    numbers = sum(int(np.prod(a.shape)) * np.dtype(a.dtype).itemsize for a in arrays)
+    numbers = sum(_payload_bytes(array) for array in arrays)
     return Traffic(numbers + _masked_bytes(message), wire)
+
+
+def _payload_bytes(array: Array) -> int:
+    """Return the bytes of an array's numbers; the older records of Flower do not say of which type they are."""
+    if array.dtype:
+        return math.prod(array.shape) * np.dtype(array.dtype).itemsize
+    return bytes_to_ndarray(array.data).nbytes
 
 
 def _serialised(message: Message) -> dict[str, bytes]:
@@ -126,4 +135,4 @@ def carried(message: Message, name: str) -> Message:
 def _masked_bytes(message: Message) -> int:
     """Return the bytes of a masked update, which travels among the settings of secure aggregation."""
     records = message.content.config_records.values()
-    return sum(len(part) for record in records for part in record.get(Key.MASKED_PARAMETERS, []))
+    return sum(bytes_to_ndarray(part).nbytes for record in records for part in record.get(Key.MASKED_PARAMETERS, []))
