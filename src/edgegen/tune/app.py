@@ -7,6 +7,7 @@ The run's configuration (`[tool.flwr.app.config]`, written by `folder.py`): `lea
 `module:function`, `options` is JSON for it, `folder` is the server's folder of the run.
 """
 
+import os
 from collections.abc import Callable
 
 import numpy as np
@@ -18,7 +19,7 @@ from flwr.serverapp import Grid, ServerApp
 
 from edgegen.tune.aggregators import WEIGHT
 from edgegen.tune.exchange import ARRAYS, CODING, CONFIG, METRICS
-from edgegen.tune.launch import learner_of, read_launch
+from edgegen.tune.launch import ERROR, SERVER_PID, learner_of, read_launch
 from edgegen.tune.learners import AbstractLearner
 from edgegen.tune.rounds import run_rounds
 from edgegen.tune.secure import fit_secretly
@@ -62,7 +63,13 @@ def server_app() -> ServerApp:
     @app.main()
     def main(grid: Grid, context: Context) -> None:
         launch, start = read_launch(str(context.run_config["folder"]))
-        run_rounds(grid, launch.settings, start, around=launch.around(), folder=launch.run_folder())
+        (launch.folder / SERVER_PID).write_text(str(os.getpid()))
+        try:
+            run_rounds(grid, launch.settings, start, around=launch.around(), folder=launch.run_folder())
+        except Exception as error:
+            if (launch.folder / SERVER_PID).read_text() == str(os.getpid()):  # and no other has begun since
+                (launch.folder / ERROR).write_text(f"{type(error).__name__}: {error}")
+            raise
 
     return app
 

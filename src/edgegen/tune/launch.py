@@ -20,6 +20,7 @@ from edgegen.tune.rounds import Around
 from edgegen.tune.settings import FederatedSettings, parse
 
 LAUNCH, START = "launch.json", "start.npz"
+SERVER_PID, ERROR = "server.pid", "error.txt"  # of the ServerApp, for who watches it
 
 
 @dataclass(frozen=True)
