@@ -2,6 +2,9 @@
 
 import numpy as np
 import pytest
+
+pytest.importorskip("flwr", reason="pip install -e .[federated]")
+
 from flwr.app import ArrayRecord
 
 from edgegen.tune.exchange import PlainExchange

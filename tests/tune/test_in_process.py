@@ -6,6 +6,8 @@ import math
 import numpy as np
 import pytest
 
+pytest.importorskip("flwr", reason="pip install -e .[federated]")
+
 from edgegen.core.errors import ConfigError, InputError, WorkerError
 from edgegen.tune.in_process import run_in_process
 from edgegen.tune.learners import AbstractLearner, Fitted

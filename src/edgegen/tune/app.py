@@ -23,7 +23,7 @@ from edgegen.tune.launch import ERROR, SERVER_PID, learner_of, read_launch
 from edgegen.tune.learners import AbstractLearner
 from edgegen.tune.rounds import run_rounds
 from edgegen.tune.secure import fit_secretly
-from edgegen.tune.transport import coding, difference, encode, received
+from edgegen.tune.transport import coding, difference, encode, received, values_of
 
 Build = Callable[[Context], AbstractLearner]
 
@@ -47,10 +47,10 @@ def client_app(build: Build | None = None) -> ClientApp:
 
     @app.evaluate()
     def evaluate(message: Message, context: Context) -> Message:
-        arrays = received(message.content.array_records[ARRAYS], message.content.config_records[CONFIG])
+        arrays = received(message.content.array_records[ARRAYS], values_of(message.content.config_records[CONFIG]))
         numbers = {name: float(value) for name, value in learner(context).evaluate(arrays).items()}
         site = int(context.node_config["partition-id"])
-        content = RecordDict({METRICS: MetricRecord(numbers), CODING: ConfigRecord({"site": site})})
+        content = RecordDict({METRICS: MetricRecord({**numbers}), CODING: ConfigRecord({"site": site})})
         return Message(content, reply_to=message)
 
     return app
@@ -76,7 +76,7 @@ def server_app() -> ServerApp:
 
 def _fit(message: Message, learner: AbstractLearner, site: int) -> Message:
     """Let a site train, and return its arrays, or with fewer bits the difference from what it was sent."""
-    config = message.content.config_records[CONFIG]
+    config = values_of(message.content.config_records[CONFIG])
     before = received(message.content.array_records[ARRAYS], config)
     number, bits = int(config["round"]), int(config["bits"])
     fitted = learner.fit(before, round=number, steps=int(config["steps"]))

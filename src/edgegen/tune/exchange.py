@@ -21,7 +21,7 @@ from edgegen.core.errors import InputError
 from edgegen.tune.aggregators import WEIGHT, strategy
 from edgegen.tune.learners import Arrays, Fitted
 from edgegen.tune.settings import FederatedSettings
-from edgegen.tune.transport import Traffic, coding, decode, encode, received, total, weigh
+from edgegen.tune.transport import Traffic, coding, decode, encode, received, total, values_of, weigh
 
 ARRAYS, CONFIG, METRICS, CODING = "arrays", "config", "metrics", "coding"
 Combine = Callable[[Arrays, Arrays, Sequence[Fitted]], Arrays]  # (arrays before, their new mean, updates) -> arrays
@@ -156,7 +156,7 @@ class PlainExchange(AbstractExchange):
         mean, metrics = rule.aggregate_train(number, [_reply(fitted, shared) for fitted in fits])
         if mean is None:
             return None, {}
-        return {n: a.numpy().astype(np.float32) for n, a in mean.items()}, dict(metrics or {})
+        return {n: a.numpy().astype(np.float32) for n, a in mean.items()}, values_of(metrics or {})
 
 
 def _array(values: np.ndarray) -> Array:
@@ -210,14 +210,14 @@ def _alike(answers: Sequence[tuple[int, Fitted]]) -> list[tuple[int, Fitted]]:
 
 
 def _read(content: RecordDict, seen: Arrays) -> tuple[Fitted, int]:
-    config, record = content.config_records[CODING], content.array_records[ARRAYS]
+    config, record = values_of(content.config_records[CODING]), content.array_records[ARRAYS]
     arrays = received(record, config)
     if config["relative"]:
         arrays = total(arrays, seen)
     for name, values in arrays.items():
         if values.shape != seen[name].shape:
             raise ValueError(name)
-    metrics = {name: float(value) for name, value in content.metric_records[METRICS].items()}
+    metrics = {name: float(value) for name, value in values_of(content.metric_records[METRICS]).items()}
     return Fitted(arrays, metrics.pop(WEIGHT), metrics), int(config["site"])
 
 
@@ -228,7 +228,10 @@ def judge_at_sites(grid: Grid, settings: FederatedSettings, arrays: Arrays, node
     config = ConfigRecord({"round": number, "seed": settings.seed, **coding(sent)})
     messages = strategy(settings, len(nodes)).configure_evaluate(number, sent.record, config, view)
     replies = [reply for reply in view.send_and_receive(messages) if not reply.has_error()]
-    sites = {int(r.content.config_records[CODING]["site"]): dict(r.content.metric_records[METRICS]) for r in replies}
+    sites: dict[int, dict[str, float]] = {
+        values_of(reply.content.config_records[CODING])["site"]: values_of(reply.content.metric_records[METRICS])
+        for reply in replies
+    }
     weights = [numbers.get("examples", 1.0) for numbers in sites.values()]
     names = set.intersection(*(set(numbers) for numbers in sites.values())) - {"examples"} if sites else set()
     mean = {n: float(np.average([numbers[n] for numbers in sites.values()], weights=weights)) for n in sorted(names)}

@@ -29,7 +29,7 @@ from edgegen.tune.tls import Certificates, is_loopback, make_certificates, make_
 
 POLL_S = 0.25
 START_S = 90.0  # for a SuperLink to answer; importing it takes seconds on a busy machine
-END_S = 10.0  # for a process to end after it was asked to
+END_S = 6.0  # for a process to end after it was asked to
 GRACE_S = 5.0  # for the last lines of a ServerApp that has gone
 
 

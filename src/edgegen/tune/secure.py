@@ -142,10 +142,11 @@ class _Sum(Strategy):
         return None
 
     def configure_fit(self, server_round: int, parameters: Parameters, client_manager: ClientManager):
-        return [
+        asked: list[tuple[ClientProxy, FitIns]] = [
             (GridClientProxy(node, self._view, run_id=0), FitIns(parameters, self._order))
             for node in self._view.get_node_ids()
         ]
+        return asked
 
     def aggregate_fit(self, server_round, results: list[tuple[ClientProxy, FitRes]], failures):
         if not results:

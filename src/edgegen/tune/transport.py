@@ -9,9 +9,10 @@ arrays themselves and so loses less.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message
+from flwr.app import Array, ArrayRecord, Message
 from flwr.common import bytes_to_ndarray
 from flwr.common.secure_aggregation.secaggplus_constants import Key
 from flwr.supercore.inflatable.inflatable_object import get_all_nested_objects, no_object_id_recompute
@@ -68,7 +69,12 @@ def coding(coded: Coded) -> dict[str, int | list[float]]:
     return {"bits": coded.bits, "scales": list(coded.scales)}
 
 
-def received(record: ArrayRecord, config: ConfigRecord | Mapping) -> Arrays:
+def values_of(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a ConfigRecord or a MetricRecord holds; who reads it knows of which type it is, or fails."""
+    return dict(record)
+
+
+def received(record: ArrayRecord, config: Mapping[str, Any]) -> Arrays:
     """Return the arrays of a message from its two records."""
     return decode(Coded(record, int(config["bits"]), tuple(config["scales"])))
 
@@ -134,5 +140,5 @@ def carried(message: Message, name: str) -> Message:
 
 def _masked_bytes(message: Message) -> int:
     """Return the bytes of a masked update, which travels among the settings of secure aggregation."""
-    records = message.content.config_records.values()
+    records = [values_of(record) for record in message.content.config_records.values()]
     return sum(bytes_to_ndarray(part).nbytes for record in records for part in record.get(Key.MASKED_PARAMETERS, []))
