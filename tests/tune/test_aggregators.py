@@ -147,6 +147,19 @@ def test_bulyan_bears_one_of_seven():
     assert toys.everything(7).loss(done.arrays) <= 1.2 * toys.everything(7).loss(clean.arrays)
 
 
+@pytest.mark.parametrize(("aggregator", "sites"), [("median", 3), ("krum", 5), ("bulyan", 7)])
+def test_a_rule_is_not_applied_to_fewer_answers_than_it_needs(aggregator, sites):
+    settings = FederatedSettings(rounds=1, steps=7, aggregator=aggregator, deadline_s=30)
+    done = run_in_process(
+        toys.learners(sites).__getitem__,
+        sites,
+        settings,
+        toys.start(),
+        delay_s=lambda site, message: 60.0 * (site == 0),
+    )
+    assert (done.history[0].late, done.history[0].changed) == (1, False)
+
+
 # --------------------------------------------------------------------------------------------------- noise for a site
 
 

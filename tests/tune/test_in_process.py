@@ -63,6 +63,20 @@ def test_a_round_writes_down_who_took_part_and_what_it_brought():
     assert first.sites["2"]["examples"] == weights[2]
 
 
+def test_progress_is_told_after_each_site():
+    told = []
+    run(FederatedSettings(rounds=2, steps=1), on_site=lambda site, message: told.append(site))
+    assert told == [0, 1, 2, 3] * 2
+
+
+def test_warnings_reach_who_runs():
+    told = []
+    privacy = PrivacySection(kind="client", noise=9.0)
+    run(FederatedSettings(rounds=1, steps=1, weights="equal", privacy=privacy), around=Around(on_warning=told.append))
+    assert len(told) == 1
+    assert "need at least" in told[0]
+
+
 # --------------------------------------------------------------------------------------------------------- who is asked
 
 

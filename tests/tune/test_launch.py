@@ -18,7 +18,7 @@ from edgegen.core.errors import ConfigError, InputError
 from edgegen.tune.launch import Launch, learner_of, read_launch
 from edgegen.tune.learners import load
 from edgegen.tune.packing import CONNECTION, MARK, OFFLINE, environment, write_app, write_home
-from edgegen.tune.processes import Place, free_port, is_alive, marked, superlink_command, supernode_command
+from edgegen.tune.processes import Federation, Place, free_port, is_alive, marked, superlink_command, supernode_command
 from edgegen.tune.settings import FederatedSettings, PrivacySection
 from edgegen.tune.simulated import simulation
 from edgegen.tune.tls import Certificates, is_loopback, make_certificates, make_site_key
@@ -214,6 +214,11 @@ def test_secrets_can_be_read_by_their_owner_only_and_stay(tmp_path):
     key = load_ssh_private_key(private.read_bytes(), None)
     assert key.public_key().public_numbers() == load_ssh_public_key(public.read_bytes()).public_numbers()
     assert x509.load_pem_x509_certificate(made.authority.read_bytes()).extensions
+
+
+def test_real_processes_need_a_deadline(tmp_path):
+    with pytest.raises(ConfigError, match="need deadline_s"):
+        Federation(Launch("tune.toys:make", 1, FederatedSettings(), tmp_path))
 
 
 def test_a_free_port_is_one_that_can_be_bound():

@@ -102,7 +102,8 @@ def test_a_killed_supernode_is_started_again_and_takes_part(tmp_path):
 
 
 def test_a_failing_server_app_is_an_error_with_its_reason(tmp_path):
-    made = Launch("tune.toys:make", 1, FederatedSettings(), tmp_path, judge="tune.toys:nobody")
+    settings = FederatedSettings(deadline_s=60)
+    made = Launch("tune.toys:make", 1, settings, tmp_path, judge="tune.toys:nobody")
     made.write(toys.start())
     with Federation(made) as federation, pytest.raises(WorkerError, match="has no 'nobody'"):
         federation.wait()
@@ -146,9 +147,12 @@ def test_the_simulation_engine_gives_the_same(tmp_path):
     assert [pid for pid in left if is_alive(pid)] == []
 
 
-def test_run_on_processes_needs_nothing_written_before(tmp_path):
-    made = Launch("tune.toys:make", 1, FederatedSettings(rounds=1, steps=STEPS, deadline_s=120), tmp_path / "new")
-    progress = run_on_processes(made, toys.start())
-    plain = toys.learners(1)[0].fit(toys.start(), round=1, steps=STEPS).arrays
+def test_a_folder_is_gone_on_with_by_other_processes(tmp_path):
+    for rounds in (1, 2):
+        settings = FederatedSettings(rounds=rounds, steps=STEPS, deadline_s=120)
+        made = Launch("tune.toys:make", 1, settings, tmp_path / "new")
+        progress = run_on_processes(made, toys.start(), place=Place(security="tls"))
+        assert len(progress.history) == rounds
+    plain = toys.learners(1)[0].fit(toys.start(), round=1, steps=2 * STEPS).arrays
     np.testing.assert_allclose(progress.arrays["w"], plain["w"], atol=1e-6)
     assert marked("nothing carries this") == []

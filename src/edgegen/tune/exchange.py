@@ -20,7 +20,7 @@ from flwr.serverapp.strategy import DifferentialPrivacyServerSideFixedClipping
 from edgegen.core.errors import InputError
 from edgegen.tune.aggregators import WEIGHT, strategy
 from edgegen.tune.learners import Arrays, Fitted
-from edgegen.tune.settings import FederatedSettings
+from edgegen.tune.settings import LEAST_SITES, FederatedSettings
 from edgegen.tune.transport import Traffic, coding, decode, encode, received, total, values_of, weigh
 
 ARRAYS, CONFIG, METRICS, CODING = "arrays", "config", "metrics", "coding"
@@ -96,7 +96,7 @@ class RoundGrid(Grid):
 
     def send_and_receive(self, messages: Iterable[Message], *, timeout: float | None = None) -> list[Message]:
         """Return the answers of those who answered in time, errors among them, in the order of the nodes."""
-        sent = list(messages)
+        sent = sorted(messages, key=lambda message: message.metadata.dst_node_id)  # Flower shuffles them
         self.down = sum((weigh(message) for message in sent), self.down)
         limits = [limit for limit in (timeout, self._deadline_s) if limit is not None]
         replies = list(self._grid.send_and_receive(sent, timeout=min(limits, default=None)))
@@ -145,7 +145,8 @@ class PlainExchange(AbstractExchange):
         )
 
     def _aggregate(self, answers: Sequence[tuple[int, Fitted]], seen: Arrays, number: int):
-        if not answers:
+        least = LEAST_SITES[self._settings.aggregator](self._settings.malicious)
+        if len(answers) < least:  # Flower would go on, and the rule would no longer bear what it is to bear
             return None, {}
         fits = [fitted for _, fitted in answers]
         rule = strategy(self._settings, len(fits))

@@ -27,12 +27,17 @@ from edgegen.tune.settings import FederatedSettings
 from edgegen.tune.transport import carried
 
 Delay = Callable[[int, Message], float]  # seconds that a site takes longer to answer a message; infinite: never answers
+OnSite = Callable[[int, Message], None]  # told which site has just worked, and on which message
 FAILED = 1  # the code of an error that a site answers with
 
 
 def _at_once(site: int, message: Message) -> float:
     del site, message
     return 0.0
+
+
+def _nobody(site: int, message: Message) -> None:
+    del site, message
 
 
 class InProcessGrid(Grid):
@@ -45,10 +50,11 @@ class InProcessGrid(Grid):
         *,
         run_config: Mapping[str, str | int | float | bool] | None = None,
         delay_s: Delay = _at_once,
+        on_site: OnSite = _nobody,
     ):
         if sites < 1:
             raise InputError(f"a run needs at least one site, got {sites}", param="sites")
-        self._app, self._delay_s, self._sent = app, delay_s, 0
+        self._app, self._delay_s, self._on_site, self._sent = app, delay_s, on_site, 0
         self._replies: dict[str, Message] = {}
         self._contexts = {
             site + 1: Context(
@@ -62,12 +68,12 @@ class InProcessGrid(Grid):
         }
 
     def set_run(self, run) -> None:
-        raise NotImplementedError("a run in this process has no record at a SuperLink")
+        del run  # a SuperLink keeps records of runs; here the run is the call
 
     @property
     def run(self):
-        """There is none: the run is this call."""
-        raise NotImplementedError("a run in this process has no record at a SuperLink")
+        """There is none."""
+        raise LookupError("a run in this process has no record at a SuperLink")
 
     def create_message(self, content, message_type, dst_node_id, group_id, ttl=None) -> Message:
         return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
@@ -97,6 +103,7 @@ class InProcessGrid(Grid):
         reply = self._ask(arrived, self._contexts[node])
         if timeout_s is None or time.monotonic() - began + delay_s <= timeout_s:
             self._replies[name] = carried(reply, f"{name}-reply")
+        self._on_site(node - 1, message)
         return name
 
     def _ask(self, message: Message, context: Context) -> Message:
@@ -131,15 +138,17 @@ def run_in_process(
     around: Around | None = None,
     folder: str | None = None,
     delay_s: Delay = _at_once,
+    on_site: OnSite = _nobody,
     options: Mapping[str, Any] | None = None,
 ) -> Progress:
     """Run federated rounds over `sites` learners in this process and return what came of them.
 
     `learner(site)` is called once for each site, when it is first asked. `folder` keeps the run, to go on with after a
-    kill. `options` are written beside the settings, so that a folder of other sites is not gone on with.
+    kill. `on_site` is called after each site's work, for progress. `options` are written beside the settings, so that a
+    folder of other sites is not gone on with.
     """
     app = client_app(lambda context: learner(int(context.node_config["partition-id"])))
-    grid = InProcessGrid(app, sites, delay_s=delay_s)
+    grid = InProcessGrid(app, sites, delay_s=delay_s, on_site=on_site)
     kept = None
     if folder is not None:
         kept = RunFolder(folder, run_identity(settings, sites, options))

@@ -100,6 +100,11 @@ class Federation:
 
     def __init__(self, launch: Launch, place: Place | None = None, *, engine: Engine | None = None, restarts: int = 3):
         self.launch, self.place, self.engine = launch, place or Place(), engine or Engine(launch.sites)
+        if self.engine.supernodes and launch.settings.deadline_s is None:
+            raise ConfigError(
+                "real processes need deadline_s: a site that dies with a message in its hands never answers it",
+                param="deadline_s",
+            )
         self.restarts_left, self.restarted = restarts, 0
         self.superlink: subprocess.Popen | None = None
         self.supernodes: dict[int, subprocess.Popen] = {}
@@ -133,6 +138,8 @@ class Federation:
             made = self.place.certificates or make_certificates(self._keys, hosts)
             self.certificates = made.check()
         authority = self.certificates.authority if self.certificates else None
+        for old in self._folder.glob("superlink.db*"):  # of a run before; what counts is in the history
+            old.unlink()
         self._home = write_home(self._folder, self.address, authority)
         self._app = write_app(self._folder, self.launch.run_config())
         self._start_superlink()

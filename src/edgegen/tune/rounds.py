@@ -4,6 +4,7 @@ Everything that a round does follows from the settings, its number and the array
 goes on from its folder gives what an uninterrupted one gives.
 """
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -26,6 +27,10 @@ def _nobody(progress: Progress) -> None:
     del progress
 
 
+def _log(warning: str) -> None:
+    logging.getLogger("edgegen.tune").warning(warning)
+
+
 @dataclass(frozen=True)
 class Around:
     """What stands around a run and is not in its settings."""
@@ -34,6 +39,7 @@ class Around:
     epsilon: Epsilon | None = None  # of so many rounds; the privacy budget is judged by it
     combine: Combine | None = None  # makes the new arrays of the mean and the single updates (mode 'fedex')
     on_round: Callable[[Progress], None] = _nobody  # called after each round, written down already
+    on_warning: Callable[[str], None] = _log  # told what the settings make useless
     wait_s: float = 600.0  # how long fewer sites than needed are waited for
     expected: int = 0  # sites that are waited for before the first round, at most `wait_s`
 
@@ -61,7 +67,9 @@ def run_rounds(
         number = len(progress.history) + 1
         present = await_sites(grid, max(settings.min_sites, 1 if checked else around.expected), settings, around.wait_s)
         if not checked:
-            check_sites(settings, len(present), sum(values.size for values in progress.arrays.values()))
+            numbers = sum(values.size for values in progress.arrays.values())
+            for warning in check_sites(settings, len(present), numbers):
+                around.on_warning(warning)
             checked = True
         progress = _one_round(grid, exchange, settings, progress, sample(present, settings, number), around)
         if folder:

@@ -57,6 +57,8 @@ class SecureExchange(AbstractExchange):
     def train(self, grid: Grid, arrays: Arrays, nodes: Sequence[int], number: int) -> Exchanged:
         left, done = list(nodes), Exchanged(asked=len(nodes))
         for _ in range(ATTEMPTS):
+            if len(left) < self._secure.shares:
+                break
             view = RoundGrid(grid, left, self._settings.deadline_s, on_lost=_end_if_early)
             lost, summed = set(), None
             try:
@@ -74,7 +76,7 @@ class SecureExchange(AbstractExchange):
                 new = {n: v + summed.mean[n].reshape(v.shape).astype(np.float32) for n, v in arrays.items()}
                 return replace(done, arrays=new, metrics=summed.metrics, sites=summed.sites)
             left = [node for node in left if node not in lost]
-            if not lost or len(left) < self._secure.shares:
+            if not lost:
                 break
         return done
 

@@ -122,6 +122,7 @@ def _contradictions(s: FederatedSettings) -> list[str]:
     return [reason for reason, holds in found.items() if holds]
 
 
+# By the sites that are to be borne; the mean bears none.
 LEAST_SITES = {
     "fedavg": lambda bad: 1,
     "median": lambda bad: 2 * bad + 1,
