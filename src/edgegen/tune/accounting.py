@@ -111,6 +111,7 @@ def epsilon(releases: Sequence[Release], delta: float) -> float:
     return by_opacus(releases, delta) if any(release.steps for release in releases) else 0.0
 
 
+@lru_cache(maxsize=64)  # a search takes a second or two
 def least_noise(max_epsilon: float, *, delta: float, sample_rate: float, steps: int) -> float:
     """Find the least noise (over the clip) with which so many steps stay within a budget, to a thousandth of epsilon.
 
@@ -121,7 +122,9 @@ def least_noise(max_epsilon: float, *, delta: float, sample_rate: float, steps: 
     Release(1.0, sample_rate, steps)  # checks the numbers
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # the search passes noises whose best order is the last: a bound too
+            warnings.simplefilter(
+                "ignore", UserWarning
+            )  # the search passes noises whose best order is the last: a bound too
             noise = get_noise_multiplier(
                 target_epsilon=max_epsilon,
                 target_delta=delta,
@@ -163,9 +166,7 @@ def affordable_steps(privacy: Privacy, sample_rate: float, *, spent: Sequence[Re
     return low
 
 
-def affordable_rounds(
-    privacy: Privacy, sample_rate: float, local_steps: int, *, spent: Sequence[Release] = ()
-) -> int:
+def affordable_rounds(privacy: Privacy, sample_rate: float, local_steps: int, *, spent: Sequence[Release] = ()) -> int:
     """Count the further whole rounds of `local_steps` noisy steps that the budget allows.
 
     At client level a round is one release, so `local_steps` is 1 however long the sites train.
@@ -211,5 +212,7 @@ def _epsilon_of(rdp: np.ndarray, delta: float) -> float:
     with warnings.catch_warnings():
         # A best order at the end of the list makes the bound a little loose, not wrong.
         warnings.simplefilter("ignore", UserWarning)
-        found, _ = get_privacy_spent(orders=list(ORDERS), rdp=np.broadcast_to(rdp, (len(ORDERS),)), delta=delta)
+        found, _ = get_privacy_spent(
+            orders=list(ORDERS), rdp=np.broadcast_to(rdp, (len(ORDERS),)).tolist(), delta=delta
+        )
     return math.inf if math.isnan(found) else max(0.0, float(found))

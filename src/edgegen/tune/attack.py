@@ -5,8 +5,9 @@ timesteps (Yeom et al. 2018, arXiv:1709.01604; for diffusion models Carlini et a
 arXiv:2302.03262) and calls those with the lowest losses members. The calibrated attack is stronger: it knows the base model,
 too, and scores by how much the loss fell, which takes away how hard an example is for everybody.
 
-An area under the curve (AUC) of 0.5 is guessing, 1 is certainty. An attack that finds nothing proves nothing: it is a lower bound on what
-leaks, as epsilon is an upper one. For that reason the record gives the rate of certain hits as well (Carlini et al. 2022, arXiv:2112.03570).
+An area under the curve (AUC) of 0.5 is guessing, 1 is certainty. An attack that finds nothing proves nothing: it is a lower
+bound on what leaks, as epsilon is an upper one. An average may hide a few examples that are found with certainty, so the
+record says how many are (Carlini et al. 2022, arXiv:2112.03570).
 """
 
 from __future__ import annotations

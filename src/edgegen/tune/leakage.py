@@ -48,7 +48,7 @@ class Trial:
     others: int = 200  # pictures not trained on
 
 
-OVERTRAINED = Trial("over-trained", members=40, steps=200, batch=40, rate=5e-3)
+OVERTRAINED = Trial("over-trained", members=40, steps=300, batch=40, rate=2e-2)
 PRIVATE_FEW = Trial("private, 40 pictures", 40, steps=50, batch=16, rate=2e-3, kind=EXAMPLE, draws=2)
 PRIVATE_MANY = Trial("private, 1000 pictures", 1000, steps=60, batch=64, rate=5e-3, kind=EXAMPLE)
 

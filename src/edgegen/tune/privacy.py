@@ -132,7 +132,7 @@ def _one_share_per_client(given: Combination) -> str | None:
     if given.privacy.kind == CLIENT and not given.equal_weights:
         return (
             "client-level privacy needs equal weights: with weights by examples one client may move the mean by more than"
-            " clip / clients, and the weights themselves tell how much it holds"
+            " clip / clients, and the weights themselves tell how much it holds: use the same weight for every site"
         )
     return None
 

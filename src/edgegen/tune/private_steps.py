@@ -13,8 +13,9 @@ or any other figure computed from the examples without noise: these must stay at
 several pictures of one person, are protected less than one. The noise comes from torch's generator in float32, which is not
 hardened against readers who know its state or study the last bits of what is sent (Mironov 2012).
 
-**Draws.** A diffusion loss is an average over random timesteps and noise. Several draws per example, averaged into *one* gradient
-before it is cut (De et al. 2022, arXiv:2204.13650; Dockhorn et al. 2022, arXiv:2210.09929), make that gradient less random and cost no privacy.
+**Draws.** A diffusion loss is an average over random timesteps and noise. Several draws per example, averaged into *one*
+gradient before it is cut (De et al. 2022, arXiv:2204.13650; Dockhorn et al. 2022, arXiv:2210.09929), make that gradient less
+random and cost no privacy.
 """
 
 from __future__ import annotations
@@ -82,11 +83,12 @@ class PrivateTrainer:
         except NotImplementedError as error:
             raise InputError(f"no gradient per example can be taken of this module: {error}", param="module") from error
         module.train()
-        self._optimiser: Any = DPOptimizer(
+        wrap: Any = DPOptimizer  # declared for whole numbers of examples, though it only divides by it
+        self._optimiser = wrap(
             optimiser(list(self._parameters.values())),
             noise_multiplier=privacy.noise,
             max_grad_norm=privacy.clip,
-            expected_batch_size=batch,  # type: ignore[arg-type]
+            expected_batch_size=batch,
             generator=self._generator,
         )
 
@@ -149,7 +151,8 @@ class PrivateTrainer:
         losses = self._loss_of(*rows)
         if losses.shape != (len(rows[0]),):
             raise InputError(
-                f"loss_of must give one loss per row, shape ({len(rows[0])},); got {tuple(losses.shape)}", param="loss_of"
+                f"loss_of must give one loss per row, shape ({len(rows[0])},); got {tuple(losses.shape)}",
+                param="loss_of",
             )
         with warnings.catch_warnings():
             # Layers that see the text alone: torch says that it calls Opacus' hook for their outputs, which is what it needs.
@@ -173,10 +176,14 @@ def _checked(
 ) -> tuple[int, float]:
     """Count the examples and give the rate at which each is drawn, if everything can hold."""
     if privacy.kind != EXAMPLE:
-        raise InputError(f"training by private steps needs privacy of kind 'example', got {privacy.kind!r}", param="kind")
+        raise InputError(
+            f"training by private steps needs privacy of kind 'example', got {privacy.kind!r}", param="kind"
+        )
     counts = {len(tensor) for tensor in examples}
     if len(counts) != 1 or 0 in counts:
-        raise InputError(f"examples must be tensors of one length above 0, got lengths {sorted(counts)}", param="examples")
+        raise InputError(
+            f"examples must be tensors of one length above 0, got lengths {sorted(counts)}", param="examples"
+        )
     (count,) = counts
     if not 0 < batch <= count:
         raise InputError(f"batch must be above 0 and at most the {count} examples, got {batch}", param="batch")
