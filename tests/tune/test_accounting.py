@@ -19,6 +19,7 @@ from edgegen.tune.accounting import (
     by_flower,
     by_opacus,
     epsilon,
+    epsilon_of_rounds,
     least_noise,
 )
 from edgegen.tune.privacy import CLIENT, EXAMPLE, Privacy
@@ -113,11 +114,19 @@ def test_affordable_steps_keep_the_budget_and_one_more_does_not():
     assert affordable_rounds(privacy, 0.1, 20) == steps // 20
 
 
+def test_the_site_that_draws_its_examples_most_often_decides_what_rounds_spend():
+    of_rounds = epsilon_of_rounds(Privacy(EXAMPLE, noise=1.1), (0.1, 0.4, 0.2), local_steps=5)
+    assert of_rounds(3) == epsilon([Release(1.1, 0.4, 15)], DELTA)
+    assert of_rounds(0) == 0.0 < of_rounds(1) < of_rounds(2)
+    with pytest.raises(InputError, match="at least one site"):
+        epsilon_of_rounds(Privacy(EXAMPLE), (), local_steps=5)
+
+
 def test_a_round_of_clients_is_one_release_and_a_spent_budget_allows_none():
     privacy = Privacy(CLIENT, noise=1.0, max_epsilon=8.0)
     assert affordable_rounds(privacy, 1.0, 1) == 2  # one round spends 4.73, two 7.08, three 9.1
     assert affordable_steps(privacy, 1.0, spent=[Release(1.0, 1.0, 2)]) == 0
-    assert affordable_steps(Privacy(CLIENT, noise=1e6), 1.0) == MOST_STEPS
+    assert affordable_steps(Privacy(CLIENT), 1.0) == MOST_STEPS  # no budget
 
 
 @pytest.mark.parametrize("wrong", [{"noise": 0.0}, {"sample_rate": 1.5}, {"sample_rate": 0.0}, {"steps": -1}])

@@ -1,4 +1,4 @@
-"""Settings of privacy, what they cannot be combined with, three accountants that agree, and noise on whole updates."""
+"""Settings of privacy, the warning of too few clients, and noise on whole updates."""
 
 import math
 from dataclasses import replace
@@ -6,17 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from edgegen.core.errors import ConfigError, InputError, UnknownNameError
+from edgegen.core.errors import InputError, UnknownNameError
 from edgegen.tune.client_noise import clipped, noisy_mean, norm
-from edgegen.tune.privacy import (
-    CLIENT,
-    EXAMPLE,
-    Combination,
-    Privacy,
-    conflicts,
-    refuse_conflicts,
-    too_few_clients,
-)
+from edgegen.tune.privacy import CLIENT, EXAMPLE, Privacy, too_few_clients
 
 # ------------------------------------------------------------------------------------------------------------ settings
 
@@ -26,7 +18,9 @@ def test_an_unknown_kind_is_refused_with_the_nearest_one():
         Privacy(kind="exmaple")
 
 
-@pytest.mark.parametrize(("name", "value"), [("noise", 0.0), ("clip", -1.0), ("delta", 0.0), ("delta", 1.0)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("noise", 0.0), ("clip", -1.0), ("delta", 0.0), ("delta", 1.0), ("max_epsilon", 0.0)]
+)
 def test_a_setting_that_means_no_privacy_is_refused_by_name(name, value):
     with pytest.raises(InputError) as refused:
         Privacy(kind=EXAMPLE, **{name: value})
@@ -51,44 +45,6 @@ def test_the_warning_is_right_about_noise_and_signal():
     warning = too_few_clients(privacy, clients=clients, parameters=size)
     assert warning is not None
     assert noise / privacy.clip == pytest.approx(warning.noise_over_signal, rel=0.05)
-
-
-# -------------------------------------------------------------------------------------------------------- combinations
-
-PLAIN = Combination(Privacy(), mode="ffa")
-IMPOSSIBLE = {
-    "a robust rule sees nothing under secure aggregation": replace(PLAIN, secure=True, aggregation="median"),
-    "fedex needs the factors that secure aggregation hides": replace(PLAIN, secure=True, mode="fedex"),
-    "the server cannot clip what it does not see": replace(PLAIN, secure=True, privacy=Privacy(CLIENT)),
-    "noise for a mean is not noise for a median": replace(PLAIN, privacy=Privacy(CLIENT), aggregation="median"),
-    "unequal weights break the bound on one client": replace(PLAIN, privacy=Privacy(CLIENT), equal_weights=False),
-    "fedex gives every client's factors away": replace(PLAIN, privacy=Privacy(CLIENT), mode="fedex"),
-}
-POSSIBLE = {
-    "nothing": PLAIN,
-    "secure ffa with private examples": replace(PLAIN, secure=True, privacy=Privacy(EXAMPLE)),
-    "private examples in every mode": replace(PLAIN, privacy=Privacy(EXAMPLE), mode="fedex", equal_weights=False),
-    "private examples and a robust rule": replace(PLAIN, privacy=Privacy(EXAMPLE), aggregation="krum"),
-    "private clients, averaged evenly": replace(PLAIN, privacy=Privacy(CLIENT)),
-}
-
-
-@pytest.mark.parametrize("given", IMPOSSIBLE.values(), ids=IMPOSSIBLE.keys())
-def test_what_cannot_both_hold_is_refused_with_one_reason_and_a_way_out(given):
-    assert len(conflicts(given)) == 1
-    with pytest.raises(ConfigError, match="use") as refused:
-        refuse_conflicts(given)
-    assert refused.value.param == "privacy"
-
-
-@pytest.mark.parametrize("given", POSSIBLE.values(), ids=POSSIBLE.keys())
-def test_what_can_hold_is_let_through(given):
-    assert conflicts(given) == ()
-
-
-def test_every_reason_is_said_at_once():
-    given = replace(PLAIN, secure=True, mode="fedex", aggregation="krum", privacy=Privacy(CLIENT), equal_weights=False)
-    assert len(conflicts(given)) == len(IMPOSSIBLE)
 
 
 # ------------------------------------------------------------------------------------------------------------- clients

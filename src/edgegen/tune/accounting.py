@@ -120,6 +120,8 @@ def least_noise(max_epsilon: float, *, delta: float, sample_rate: float, steps: 
     from opacus.accountants.utils import get_noise_multiplier
 
     Release(1.0, sample_rate, steps)  # checks the numbers
+    if not 0 < max_epsilon < math.inf:
+        raise InputError(f"a budget must be above 0 and finite, got {max_epsilon}", param="max_epsilon")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter(
@@ -174,6 +176,19 @@ def affordable_rounds(privacy: Privacy, sample_rate: float, local_steps: int, *,
     if local_steps < 1:
         raise InputError(f"local_steps must be at least 1, got {local_steps}", param="local_steps")
     return affordable_steps(privacy, sample_rate, spent=spent) // local_steps
+
+
+def epsilon_of_rounds(privacy: Privacy, sample_rates: Sequence[float], local_steps: int) -> Callable[[int], float]:
+    """Give the function from rounds to the epsilon of the site that spends most, if all take part in every round.
+
+    sample_rates: batch over examples of each site; the highest decides. Sites hold different examples, so what one spends
+    does not add to what another does. At client level the rates are (1.0,) and `local_steps` is 1.
+    """
+    if not sample_rates:
+        raise InputError("epsilon needs the sample rate of at least one site", param="sample_rates")
+    highest = max(sample_rates)
+    Release(privacy.noise, highest, local_steps)  # checks the numbers
+    return lambda rounds: epsilon([Release(privacy.noise, highest, rounds * local_steps)], privacy.delta)
 
 
 def after(spent: Sequence[Release], release: Release) -> tuple[Release, ...]:

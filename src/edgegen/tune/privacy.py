@@ -1,4 +1,4 @@
-"""What differential privacy is asked for, when it is worth its noise, and with what it cannot be combined.
+"""What differential privacy is asked for, and when it costs more than there is to say.
 
 (epsilon, delta)-differential privacy (Dwork et al. 2006): whatever is published, an outcome is at most exp(epsilon) times
 likelier with one record than without it, up to a probability of delta. The record decides what is promised:
@@ -16,15 +16,13 @@ norm of about z C sqrt(d) / K. So the noise drowns the signal unless K > z sqrt(
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from edgegen.core.checks import positive
-from edgegen.core.errors import ConfigError, InputError, UnknownNameError
+from edgegen.core.errors import InputError, UnknownNameError
 
 NONE, EXAMPLE, CLIENT = "none", "example", "client"
 KINDS = (NONE, EXAMPLE, CLIENT)
-MEAN = "mean"
 
 
 @dataclass(frozen=True)
@@ -35,12 +33,14 @@ class Privacy:
     noise: float = 1.0  # standard deviation of the noise on a sum, over `clip`
     clip: float = 1.0  # L2 norm to which one record's share of a sum is cut
     delta: float = 1e-5  # probability with which the promise may fail; well below 1 / records
-    max_epsilon: float = 8.0  # budget: training stops before it would be passed
+    max_epsilon: float = math.inf  # budget: training stops before it would be passed
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise UnknownNameError("kind of privacy", self.kind, KINDS, param="kind")
-        positive(self, "noise", "clip", "max_epsilon")
+        positive(self, "noise", "clip")
+        if not self.max_epsilon > 0:
+            raise InputError(f"max_epsilon must be above 0, got {self.max_epsilon}", param="max_epsilon")
         if not 0 < self.delta < 1:
             raise InputError(f"delta must be above 0 and below 1, got {self.delta}", param="delta")
 
@@ -76,95 +76,3 @@ def too_few_clients(privacy: Privacy, *, clients: int, parameters: int) -> TooFe
     """Warn of client-level privacy that drowns what is learnt; None if there is nothing to warn of."""
     warning = TooFewClients(clients, parameters, privacy.noise)
     return warning if privacy.kind == CLIENT and warning.noise_over_signal > 1 else None
-
-
-# ------------------------------------------------------------------------------------------------- what cannot both hold
-
-
-@dataclass(frozen=True)
-class Combination:
-    """What a federated run combines."""
-
-    privacy: Privacy
-    mode: str  # what is exchanged: ffa, fedit, fedex (adapters), or a part of the network
-    aggregation: str = MEAN  # how updates become one: "mean", or the name of a robust rule
-    secure: bool = False  # the server learns the sum of the updates only
-    equal_weights: bool = True  # every site counts the same, however many examples it has
-
-
-def _hides_what_rules_compare(given: Combination) -> str | None:
-    if given.secure and given.aggregation != MEAN:
-        return (
-            f"secure aggregation hides the single updates that the robust rule {given.aggregation!r} compares: use the mean,"
-            " or switch secure aggregation off"
-        )
-    return None
-
-
-def _hides_what_fedex_multiplies(given: Combination) -> str | None:
-    if given.secure and given.mode == "fedex":
-        return (
-            "secure aggregation hides the two factors of each site that 'fedex' multiplies: use 'ffa', whose sum is exact"
-            " without seeing them"
-        )
-    return None
-
-
-def _hides_what_the_server_clips(given: Combination) -> str | None:
-    if given.secure and given.privacy.kind == CLIENT:
-        return (
-            "secure aggregation hides the single updates that client-level privacy clips at the server: use example-level"
-            " privacy, which every site applies itself"
-        )
-    return None
-
-
-def _noise_is_for_the_mean(given: Combination) -> str | None:
-    if given.privacy.kind == CLIENT and given.aggregation != MEAN:
-        return (
-            f"the noise of client-level privacy is measured for a mean, to which one client adds at most clip / clients;"
-            f" {given.aggregation!r} has no such bound: use the mean"
-        )
-    return None
-
-
-def _one_share_per_client(given: Combination) -> str | None:
-    if given.privacy.kind == CLIENT and not given.equal_weights:
-        return (
-            "client-level privacy needs equal weights: with weights by examples one client may move the mean by more than"
-            " clip / clients, and the weights themselves tell how much it holds: use the same weight for every site"
-        )
-    return None
-
-
-def _gives_single_updates_away(given: Combination) -> str | None:
-    if given.privacy.kind == CLIENT and given.mode == "fedex":
-        return (
-            "'fedex' sends every site's own factors to all others, which is what client-level privacy forbids: use 'ffa'"
-            " or example-level privacy"
-        )
-    return None
-
-
-RULES: tuple[Callable[[Combination], str | None], ...] = (
-    _hides_what_rules_compare,
-    _hides_what_fedex_multiplies,
-    _hides_what_the_server_clips,
-    _noise_is_for_the_mean,
-    _one_share_per_client,
-    _gives_single_updates_away,
-)
-
-
-def conflicts(given: Combination) -> tuple[str, ...]:
-    """Say why parts of a combination cannot both hold; nothing if they can."""
-    return tuple(reason for rule in RULES if (reason := rule(given)))
-
-
-def refuse_conflicts(given: Combination) -> None:
-    """Refuse a combination that cannot hold.
-
-    **Raises** `ConfigError` with every reason.
-    """
-    if reasons := conflicts(given):
-        raise ConfigError("this cannot be combined: " + "; ".join(reasons), param="privacy")
