@@ -54,7 +54,7 @@ class PrivateTrainer:
         loss_of: LossOf,
         optimiser: MakeOptimiser = ADAM,
         draws: int = 1,
-        rows: int = 64,
+        rows: int = 128,
         spent: Sequence[Release] = (),
         seed: int | None = None,
     ) -> None:
