@@ -187,12 +187,12 @@ def _said(values: dict[str, Any], filled: dict[str, Any] | None = None) -> dict[
 
 
 def _needs_torch() -> None:
-    try:
-        import flwr  # noqa: F401
-        import peft  # noqa: F401
-        import torch
-    except ImportError as error:
+    from importlib.util import find_spec
+
+    if missing := [name for name in ("torch", "peft", "flwr") if find_spec(name) is None]:
         raise InputError(
-            f"federated fine-tuning needs torch, peft and flwr ({error}): pip install 'edgegen[train,federated]'"
-        ) from error
+            f"federated fine-tuning needs {', '.join(missing)}, not installed here: pip install 'edgegen[train,federated]'"
+        )
+    import torch
+
     torch.set_num_threads(1)  # more fight over the caches at this size
