@@ -118,7 +118,7 @@ def test_fewer_bits_for_a_number_mean_fewer_bits_in_proportion_beside_the_header
 
 def test_the_sizes_of_our_own_models_are_read_without_torch():
     of = read_shapes(builtin.folder("shapes-s") / "unet" / "diffusion_pytorch_model.safetensors")
-    ours = Sizes("shapes-s", of, 0.0, 4e3, "its file")
+    ours = Sizes("shapes-s", of, 0.0, 600.0, "its file")  # a drawn picture as PNG
     assert 0 < sum(ours.lora(4)) < ours.parameters < builtin.card("shapes-s")["parameters"]  # text encoder, decoder
     # The trap: here a round of adapters weighs more than the pictures that it spares; see the module.
     assert exchange(ours, "ffa", rank=4).up_bits(32) / 8 > ours.picture_bytes

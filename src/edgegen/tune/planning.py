@@ -207,7 +207,9 @@ def _burdens(problem: Problem, todo: Work, by_s: float) -> Burdens:
 def _reach(problem: Problem) -> Plan | None:
     """Return the plan with the largest gain within the limits."""
     best: Plan | None = None
-    for setting in _settings(problem.grid):
+    for full, setting in sorted(((_full(problem, one), one) for one in _settings(problem.grid)), reverse=True):
+        if best is not None and full <= best.gain:
+            break
         todo, energy_j = problem.work(setting), problem.limits.energy_j / setting.rounds
         moments_s = problem.bands.moments(problem.sites, todo, problem.limits.time_s / setting.rounds)
         for by_s in moments_s[-1:] if np.isinf(energy_j) else moments_s:
@@ -216,6 +218,11 @@ def _reach(problem: Problem) -> Plan | None:
             if made and made.within(problem.limits) and (best is None or made.gain > best.gain):
                 best = made
     return best
+
+
+def _full(problem: Problem, setting: Setting) -> float:
+    """Return the gain of a setting if everybody took part."""
+    return problem.gain(1.0, rank=setting.rank, bits=setting.bits, steps=setting.steps, rounds=setting.rounds)
 
 
 def _infeasible(problem: Problem) -> InfeasibleError:
