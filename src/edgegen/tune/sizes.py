@@ -14,8 +14,9 @@ from types import MappingProxyType
 from edgegen.core.errors import InputError, UnknownNameError
 from edgegen.tune.unet import Shapes, Unet, forward_flop, shapes
 
-TARGETS = ("to_q", "to_k", "to_v", "to_out.0")  # the projections of attention, which adapters usually sit on
-OUTPUT_HALF = ("up_blocks.", "conv_norm_out.", "conv_out.")  # what is called the decoder half of a U-Net
+ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")  # parts of the names of the projections, where adapters usually sit
+EVERYWHERE = ("",)  # in every name: all linear and convolutional layers
+OUTPUT_HALF = ("mid_block.", "up_blocks.", "conv_norm_out.", "conv_out.")  # what is called the decoder half of a U-Net
 HEADER_BYTES = 1054.0
 """What a message weighs beside its numbers: measured of one Flower message, 29 726 bytes for 7 168 float32. Kept constant (our choice)."""
 
@@ -33,6 +34,7 @@ class Sizes:
     flop: float  # floating-point operations of one forward pass of one sample at one timestep
     picture_bytes: float  # of one private picture, as it would be sent
     source: str  # where shapes and figures come from
+    adapted: tuple[str, ...] = ATTENTION  # a layer carries an adapter if its name holds one of these
 
     @property
     def parameters(self) -> int:
@@ -45,8 +47,8 @@ class Sizes:
         return count({name: shape for name, shape in self.shapes.items() if name.startswith(OUTPUT_HALF)})
 
     def lora(self, rank: int) -> tuple[int, int]:
-        """Numbers in the factors A (rank x inputs) and B (outputs x rank) of adapters on the projections of attention."""
-        return lora(self.shapes, rank)
+        """Numbers in the factors A (rank x inputs) and B (outputs x rank) of all adapters."""
+        return lora(self.shapes, rank, self.adapted)
 
 
 @dataclass(frozen=True)
@@ -97,18 +99,19 @@ def count(of: Shapes) -> int:
     return sum(math.prod(shape) for shape in of.values())
 
 
-def lora(of: Shapes, rank: int, targets: Iterable[str] = TARGETS) -> tuple[int, int]:
-    """Return how many numbers the factors A and B of rank `rank` hold on the targeted layers.
+def lora(of: Shapes, rank: int, adapted: Iterable[str] = ATTENTION) -> tuple[int, int]:
+    """Return how many numbers the factors A and B hold on the linear and convolutional layers whose names hold one of `adapted`.
 
     A layer with shape (outputs, inputs, window...) has A of rank x inputs x window and B of outputs x rank. **Raises** `InputError`
-    for a rank below 1, or if no layer is targeted.
+    for a rank below 1, or if there is no such layer.
     """
     if rank < 1:
         raise InputError(f"rank must be >= 1, got {rank}", param="rank")
-    endings = tuple(f".{target}.weight" for target in targets)
-    found = [shape for name, shape in of.items() if name.endswith(endings)]
+    parts = tuple(adapted)
+    weights = {name.removesuffix(".weight"): shape for name, shape in of.items() if name.endswith(".weight")}
+    found = [s for name, s in weights.items() if len(s) > 1 and any(part in name for part in parts)]
     if not found:
-        raise InputError(f"no layer is called {', '.join(endings)}: adapters need the projections of attention")
+        raise InputError(f"no linear or convolutional layer has {' or '.join(parts)} in its name", param="adapted")
     return rank * sum(math.prod(shape[1:]) for shape in found), rank * sum(shape[0] for shape in found)
 
 
