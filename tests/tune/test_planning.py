@@ -150,6 +150,20 @@ def test_where_one_site_is_as_good_as_all_the_fastest_is_asked_alone():
     assert found.asked.tolist() == (np.arange(5) == finish.argmin()).tolist()
 
 
+def test_as_many_sites_take_part_as_are_wanted_and_the_plan_is_still_the_best_of_everything():
+    for way in WAYS:
+        of = problem(3, way, count=4, gain=dataclasses.replace(GAIN, coverage=0.0), least_sites=3)
+        found = plan(of)
+        best = min(
+            (one for one in everything(of) if one.gain >= of.target and one.asked.sum() >= 3),
+            key=lambda one: one.time_s,
+        )
+        assert found.asked.sum() >= 3
+        assert found.time_s == pytest.approx(best.time_s, rel=1e-6)
+    with pytest.raises(InputError, match="least_sites must be from 1 to 4"):
+        problem(3, "own", count=4, least_sites=5)
+
+
 def test_a_fixed_choice_that_the_grid_cannot_bring_to_the_target_is_none():
     assert fixed(problem(0, "shared", target=0.45), rank=2, steps=10) is None
 
@@ -189,6 +203,13 @@ def test_sets_are_the_best_of_all_sets(seed, energy_j):
         assert of.value[found].sum() >= need - 1e-9
         assert of.energy_j[found].sum() <= energy_j
     assert least_room(of, most + 0.01, energy_j=energy_j) is None
+    many = [one for one in fitting if one.sum() >= 3 and of.value[one].sum() >= 0.3 * most]
+    found = least_room(of, 0.3 * most, energy_j=energy_j, least=3)
+    if not many:
+        assert found is None
+        return
+    assert found.sum() >= 3
+    assert of.room[found].sum() == pytest.approx(min(of.room[one].sum() for one in many))
 
 
 def test_a_set_that_needs_no_room_is_the_one_of_least_energy():

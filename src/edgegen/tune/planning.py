@@ -76,8 +76,11 @@ class Problem:
     batch: int = 8
     bands: AbstractBands = field(default_factory=SharedBand)
     grid: Grid = Grid()
+    least_sites: int = 1  # that take part; a sum in secret hides one among a few only
 
     def __post_init__(self):
+        if not 1 <= self.least_sites <= len(self.sites):
+            raise InputError(f"least_sites must be from 1 to {len(self.sites)} sites, got {self.least_sites}")
         if not self.target > 0:
             raise InputError(f"target must be > 0, got {self.target}", param="target")
         self.bands.check(self.sites)
@@ -190,7 +193,7 @@ def _fastest(problem: Problem, setting: Setting, need: float, most_s: float) -> 
         return None
 
     def works(by_s: float) -> np.ndarray | None:
-        return least_room(_burdens(problem, todo, by_s), need, energy_j=energy_j)
+        return least_room(_burdens(problem, todo, by_s), need, energy_j=energy_j, least=problem.least_sites)
 
     return problem.bands.earliest(works, moments_s, rising=bool(np.isinf(energy_j)))
 
@@ -213,7 +216,7 @@ def _reach(problem: Problem) -> Plan | None:
         todo, energy_j = problem.work(setting), problem.limits.energy_j / setting.rounds
         moments_s = problem.bands.moments(problem.sites, todo, problem.limits.time_s / setting.rounds)
         for by_s in moments_s[-1:] if np.isinf(energy_j) else moments_s:
-            asked = most_value(_burdens(problem, todo, float(by_s)), energy_j=energy_j)
+            asked = most_value(_burdens(problem, todo, float(by_s)), energy_j=energy_j, least=problem.least_sites)
             made = None if asked is None else build(problem, setting, asked, problem.bands)
             if made and made.within(problem.limits) and (best is None or made.gain > best.gain):
                 best = made
