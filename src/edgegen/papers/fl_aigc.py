@@ -25,12 +25,10 @@ import numpy as np
 from edgegen.core.citation import Citation
 from edgegen.core.errors import InfeasibleError
 from edgegen.core.result import Bar
-from edgegen.physics.channel import path_gain
 from edgegen.tune import radio
-from edgegen.tune.bands import EqualShares
 from edgegen.tune.gain import START
+from edgegen.tune.terrain import draw_places, usual_round
 from edgegen.tune.planning import Grid, Plan, Problem, fixed, plan
-from edgegen.tune.radio import Sites
 from edgegen.tune.sizes import EVERYWHERE, MODES, declared, exchange
 
 CITATION = Citation(
@@ -40,12 +38,7 @@ CITATION = Citation(
     year=2023,
     identifier="arXiv:2307.07146",
 )
-BAND_HZ, TRANSMIT_W, SERVER_W = 20e6, 0.2, 1.0
 PICTURES = 3000  # of all sites together
-MOST_W, MOST_FLOPS = (
-    40.0,
-    10e12,
-)  # a site that trains at 10 TFLOP/s takes 40 W, and power goes with the cube of the speed
 CENTRE_FLOPS = 60e12  # of one machine in a data centre, while training
 TARGET = 0.25
 RANK, BITS, STEPS, BATCH = 4, 32, 60, 8  # the usual choice
@@ -65,17 +58,7 @@ def draw(seed: int, settings: Settings = Settings()) -> Problem:
     """Draw K sites around a base station: unequal sizes, distances of 50 to 350 m, speeds of 4 to 20 TFLOP/s."""
     rng, count = np.random.default_rng(seed), settings.sites
     parts = rng.dirichlet(np.full(count, settings.alpha))
-    of = Sites(
-        samples=np.maximum(1.0, np.round(PICTURES * parts)),
-        flops=rng.uniform(4e12, 20e12, count),
-        kappa=np.full(count, MOST_W / MOST_FLOPS**3),
-        uplink_hz=np.full(count, BAND_HZ),
-        downlink_hz=np.full(count, BAND_HZ),
-        transmit_w=np.full(count, TRANSMIT_W),
-        server_w=np.full(count, SERVER_W),
-        gain=path_gain(rng.uniform(50.0, 350.0, count)),
-        start_s=rng.uniform(0.0, 2.0, count),
-    )
+    of = draw_places(np.maximum(1.0, np.round(PICTURES * parts)), rng)
     return Problem(of, declared(settings.model), START, TARGET, batch=BATCH)
 
 
@@ -114,11 +97,9 @@ POLICIES: Mapping[str, Callable[[Problem], Plan | None]] = {
 
 def one_round(problem: Problem, mode: str) -> tuple[float, float, float]:
     """Return (bytes that a site sends and gets, seconds, joules of all sites) of a round of a mode, all sites, equal shares."""
-    exchanged = exchange(problem.sizes, mode, rank=RANK, sites=len(problem.sites))
-    todo = radio.work(problem.sizes, exchanged, bits=BITS, steps=STEPS, batch=BATCH)
-    everybody = np.ones(len(problem.sites), dtype=bool)
-    cost = radio.round_cost(problem.sites, todo, EqualShares().shares(problem.sites, todo, everybody))
-    return (todo.up_bits + todo.down_bits) / 8, cost.time_s, float(cost.energy_j.sum())
+    sites = problem.sites
+    moved, cost = usual_round(sites, problem.sizes, mode, rank=RANK, bits=BITS, steps=STEPS, batch=BATCH)
+    return moved, cost.time_s, float(cost.energy_j.sum())
 
 
 def against_moving(problem: Problem, made: Plan) -> tuple[float, float]:
