@@ -27,9 +27,9 @@ from edgegen.core.errors import InfeasibleError
 from edgegen.core.result import Bar
 from edgegen.tune import radio
 from edgegen.tune.gain import START
-from edgegen.tune.terrain import draw_places, usual_round
 from edgegen.tune.planning import Grid, Plan, Problem, fixed, plan
 from edgegen.tune.sizes import EVERYWHERE, MODES, declared, exchange
+from edgegen.tune.terrain import draw_places, usual_round
 
 CITATION = Citation(
     key="huang2023flaigc",

@@ -11,11 +11,11 @@ import numpy as np
 
 from edgegen.tune.judging import Exam
 from edgegen.tune.pictures import Workshop
-from edgegen.tune.terrain import draw_places, usual_round
 from edgegen.tune.records import Progress
 from edgegen.tune.running import Run, carry_out, describe
 from edgegen.tune.showing import ROUND_COLUMNS, quality_rows, rounds_table, sheet
 from edgegen.tune.sizes import declared
+from edgegen.tune.terrain import draw_places, usual_round
 
 SITES, PICTURES, ALPHA, ROUNDS, STEPS = 2, 240, 0.3, 5, 60
 PER_OBJECT, PER_KNOWN = 12, 8

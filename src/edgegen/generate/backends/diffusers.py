@@ -10,13 +10,17 @@ from __future__ import annotations
 import abc
 import hashlib
 import json
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from diffusers import DiffusionPipeline
+from diffusers.utils import logging as diffusers_logging
+from transformers.utils import logging as transformers_logging
 
 from edgegen.core.errors import InputError
 from edgegen.generate.fingerprints import of_files
@@ -239,9 +243,28 @@ def open_pipeline(folder: Path) -> Any:
     """Open the pipeline of a folder in float32. **Raises** `InputError` for one that is not supported."""
     kind = pipeline_kind(folder)
     left_out = {part: None for part in FAMILIES[kind].optional if not (folder / part).is_dir()}
-    pipe = DiffusionPipeline.from_pretrained(folder, local_files_only=True, torch_dtype=torch.float32, **left_out)
+    with quietly():
+        pipe = DiffusionPipeline.from_pretrained(folder, local_files_only=True, torch_dtype=torch.float32, **left_out)
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Keep the libraries' bars and remarks about parts that they did not expect from the screen."""
+    loggers = (diffusers_logging, transformers_logging)
+    before = [logger.get_verbosity() for logger in loggers]
+    for logger in loggers:
+        logger.set_verbosity_error()
+        logger.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # `torch_dtype` is the name that old versions know, too
+            yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.set_verbosity(level)
+            logger.enable_progress_bar()
 
 
 def pipeline_kind(folder: Path) -> str:
