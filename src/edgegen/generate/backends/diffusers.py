@@ -20,6 +20,7 @@ from diffusers import DiffusionPipeline
 
 from edgegen.core.errors import InputError
 from edgegen.generate.fingerprints import of_files
+from edgegen.generate.pipelines import pipeline_kind
 from edgegen.generate.schedules import PREDICTIONS, AbstractSchedule, Discrete, Flow
 
 WEIGHTS = (".safetensors", ".bin", ".json", ".txt", ".model")
@@ -228,17 +229,6 @@ class DiffusersBackend:
         planes = vae.decode(scaled, return_dict=False)[0]
         shown = self._pipe.image_processor.postprocess(planes, output_type="np")
         return np.rint(shown * 255).astype(np.uint8)
-
-
-def pipeline_kind(folder: Path) -> str:
-    """Return the pipeline's class of a folder. **Raises** `InputError` for one that is not supported."""
-    index = folder / "model_index.json"
-    if not index.is_file():
-        raise InputError(f"{folder} has no model_index.json: it is no folder of a diffusers pipeline")
-    kind = json.loads(index.read_text()).get("_class_name")
-    if kind not in FAMILIES:
-        raise InputError(f"{folder} is of a {kind}, which the engine does not know; known: {', '.join(FAMILIES)}")
-    return kind
 
 
 def read_loras(folder: Path) -> list[Lora]:
