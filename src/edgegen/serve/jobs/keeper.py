@@ -266,4 +266,5 @@ async def _first(event: asyncio.Event | None, seconds: float) -> None:
         await asyncio.sleep(seconds)
         return
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(event.wait(), seconds)
+        async with asyncio.timeout(seconds):  # `wait_for` of Python 3.11 loses a cancellation that comes with the event
+            await event.wait()
