@@ -231,10 +231,23 @@ class Jobs:
             await self._outbox.failed(message, trouble, wall_s())
 
     async def _forget(self) -> None:
-        while old := await self._archive.forget(wall_s() - self._storage.keep_s):
-            for job_id in old:
-                await self._storage.blobs.remove(f"jobs/{job_id}")
-                await self._archive.remove(job_id)
+        """Forget old jobs: first their rows, with which they are gone for everybody, then their blobs."""
+        while await self._archive.forget(wall_s() - self._storage.keep_s, wall_s()):
+            await self._sweep()
+        await self._sweep()
+
+    async def _sweep(self) -> None:
+        """Remove the blobs of all jobs that are gone, those included that somebody did not come to before it was killed."""
+        after = ""
+        while left := await self._archive.unswept(after):
+            swept, after = [], left[-1]
+            for job_id in left:
+                try:
+                    await self._storage.blobs.remove(f"jobs/{job_id}")
+                    swept.append(job_id)
+                except OSError as error:  # it must not keep the others back; it is tried again the next time
+                    log.error("the pictures of an old job cannot be removed", job=job_id, reason=str(error))
+            await self._archive.swept(swept)
 
     async def _repeat(
         self, chore: Callable[[], Coroutine[Any, Any, None]], every_s: float, early: asyncio.Event | None = None
