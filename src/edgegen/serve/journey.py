@@ -13,7 +13,7 @@ from edgegen.serve.emulate import Radio
 from edgegen.serve.store import Record
 from edgegen.serve.workers import patience
 from edgegen.serve.workers.messages import Job, Pace, Progress, Report
-from edgegen.serve.workers.protocol import AbstractWorker, OnProgress
+from edgegen.serve.workers.protocol import AbstractWorker, OnProgress, ReleasedError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +62,7 @@ class Ticket:
     changes: list[Retarget] = dataclasses.field(default_factory=list)  # of this attempt, in order
     keeper: AbstractKeeper | None = None
     carried: Carried | None = None  # its latest checkpoint
+    leaving: bool = False  # its worker was asked for it: the gateway is closing, and another one goes on with it
 
     @property
     def id(self) -> str:
@@ -97,6 +98,8 @@ class Roads:
             path = self.nodes[start.node].link.through(self.nodes[request.origin].link)
             bits = request.input_bits + (ticket.carried.kept.bits if start.from_step and ticket.carried else 0.0)
             upload_s = await radio.upload(path, bits, start.uplink_share)
+        if ticket.leaving:  # its worker has never heard of it
+            raise ReleasedError(start.from_step, None)
         steps = ticket.changes[-1].steps if ticket.changes else start.steps
         job = self._job(ticket, dataclasses.replace(start, steps=steps))
         worker = self.workers[start.node]

@@ -2,6 +2,7 @@
 
 import asyncio
 import collections
+import math
 import time
 from typing import Any
 
@@ -157,6 +158,23 @@ class Runtime:
             self.feed(Abandoned(ticket.id))
             self._end(ticket, "cancelled", WorkerError("whoever asked went away"))
 
+    def left_s(self, ticket: Ticket) -> float:
+        """Return in how many seconds a picture will be there, as things stand; infinity where nobody has begun it."""
+        books, now_s = self.dispatcher.books, self.now_s()
+        return books.node_of(ticket.id).ends_s(now_s)[ticket.id] - now_s if ticket.id in books else math.inf
+
+    def ask_back(self, ticket: Ticket) -> None:
+        """Take a picture from its worker after its next step, so that its keeper has a checkpoint, and end it.
+
+        One that no worker has is ended at once. Nothing happens where the worker cannot give back.
+        """
+        start = ticket.record.start
+        if start is None or ticket.travelling is None:
+            self.abandon(ticket)
+        elif ticket.id in self._tickets and not ticket.leaving:
+            ticket.leaving = True
+            self.roads.release(ticket.id, start.node)
+
     def ready(self) -> bool:
         """Tell whether a picture could be made now."""
         return self.accepting and any(worker.alive for worker in self.roads.workers.values())
@@ -282,9 +300,13 @@ class Runtime:
         self.feed(Finished(start.id, actual))
 
     def _released(self, ticket: Ticket, start: Start, given: ReleasedError) -> None:
-        """A worker gave a picture back: the dispatcher says where it goes on."""
+        """A worker gave a picture back: the dispatcher says where it goes on, unless that is for another gateway."""
         if given.checkpoint_b64:
             self._carry(ticket, Progress(start.id, given.step, start.steps, checkpoint_b64=given.checkpoint_b64))
+        if ticket.leaving:
+            ticket.travelling = None  # it ends with this
+            self.abandon(ticket)
+            return
         kept = ticket.carried.kept if given.checkpoint_b64 and ticket.carried else None
         self.feed(Released(start.id, kept))
 

@@ -33,6 +33,7 @@ log = structlog.get_logger(__name__)
 
 LOOK_EVERY_S = 1.0  # for jobs that became free, messages that are due, and what other gateways wrote
 FORGET_EVERY_S = 60.0
+ASKING = 0.25  # of the grace time of an end: for workers to give back what they will not finish
 TELL_TIMEOUT_S = 10.0
 MESSAGES_AT_ONCE = 16
 
@@ -67,11 +68,22 @@ class Jobs:
         self._spawn(self._repeat(self._forget, FORGET_EVERY_S), "forgetting of jobs")
 
     async def drain(self, grace_s: float) -> None:
-        """Accept and take nothing new, finish what a worker has begun, leave the rest to the next start."""
+        """Accept and take nothing new, finish what a worker has begun, leave the rest to the next start.
+
+        What will not be done in time is asked back, at once where that is foreseen: so the next start begins where the
+        worker was. One that does not answer costs no more than the grace time.
+        """
         self.accepting = False
+        asking_s = ASKING * grace_s
         for work in list(self._works.values()):
             work.finish()
-        await self._wait(grace_s)
+            if grace_s > 0:
+                work.ask_back(grace_s - asking_s)
+        await self._wait(grace_s - asking_s)
+        if grace_s > 0:
+            for work in list(self._works.values()):
+                work.ask_back()
+            await self._wait(asking_s)
         for work in list(self._works.values()):
             work.stop()
 
