@@ -222,7 +222,7 @@ def test_jobs_that_are_old_are_forgotten_with_their_pictures(lite, monkeypatch):
 def test_a_job_that_is_forgotten_is_whole_or_gone_for_every_reader(place, monkeypatch):
     """Its pictures may take as long as they like to go."""
     monkeypatch.setattr("edgegen.serve.jobs.keeper.FORGET_EVERY_S", 0.05)
-    with in_thread(lambda: _forgetful(place.gateway(), keep_s=0.5)) as live, client_of(live) as client:
+    with in_thread(place.gateway) as live, client_of(live) as client:
         removed = live.gateway.storage.blobs.remove
 
         async def reluctant(name):
@@ -232,6 +232,7 @@ def test_a_job_that_is_forgotten_is_whole_or_gone_for_every_reader(place, monkey
         monkeypatch.setattr(live.gateway.storage.blobs, "remove", reluctant)
         job = ended(client, accepted(client, BODY, "once")["id"])
         codes: set[str] = set()
+        _forgetful(live.gateway, keep_s=0.0)
 
         def gone() -> bool:
             shown = client.get(f"/v1/jobs/{job['id']}")
@@ -242,6 +243,7 @@ def test_a_job_that_is_forgotten_is_whole_or_gone_for_every_reader(place, monkey
             return True
 
         _until(gone)
+        _forgetful(live.gateway, keep_s=3600.0)
         again = accepted(client, BODY, "once")
         assert again["id"] != job["id"]
         codes |= {client.get(f"/v1/jobs/{job['id']}").json()["error"]["code"] for _ in range(20)}
@@ -277,7 +279,7 @@ def test_pictures_that_a_killed_gateway_left_behind_are_swept_by_the_next_one(pl
             raise OSError("here it was killed")
 
         monkeypatch.setattr(live.gateway.storage.blobs, "remove", killed)
-        object.__setattr__(live.gateway.storage, "keep_s", 0.0)
+        _forgetful(live.gateway, keep_s=0.0)
         _until(lambda: all(client.get(f"/v1/jobs/{job_id}").status_code == 404 for job_id in done))
     assert len(list(place.folder.rglob("*.png"))) == 2
     with place.serving():
