@@ -229,7 +229,9 @@ class Runtime:
             return
         if ticket.travelling is not None:  # lost elsewhere; this is the next attempt
             ticket.travelling.cancel()
+        self._book_attempt(ticket)
         ticket.changes.clear()
+        ticket.uploaded_s, ticket.step = 0.0, start.from_step
         record, node = ticket.record, self.roads.nodes[start.node]
         record.start, record.tier, record.status = start, node.tier, "running"
         record.emulated = node.emulated if node.name != record.request.origin else _local(node.emulated)
@@ -303,6 +305,7 @@ class Runtime:
         """A worker gave a picture back: the dispatcher says where it goes on, unless that is for another gateway."""
         if given.checkpoint_b64:
             self._carry(ticket, Progress(start.id, given.step, start.steps, checkpoint_b64=given.checkpoint_b64))
+        ticket.step = max(ticket.step, given.step)
         if ticket.leaving:
             ticket.travelling = None  # it ends with this
             self.abandon(ticket)
@@ -323,6 +326,7 @@ class Runtime:
         self.chores.add(lambda: ticket.record.tell(now_s, what, node=start.node, reason=reason))
 
     def _progress(self, ticket: Ticket, progress: Progress) -> None:
+        ticket.step = max(ticket.step, progress.step)
         if progress.preview_b64:
             ticket.previews.put_nowait(progress.preview_b64)
         if ticket.record.start is not None and progress.steps != ticket.record.start.steps:
@@ -353,6 +357,8 @@ class Runtime:
         if self._tickets.pop(ticket.id, None) is None:
             return
         record = ticket.record
+        if status != "finished":
+            self._book_attempt(ticket)
         record.status, record.error = status, str(error) if error else None
         if ticket.travelling is not None and status != "finished":
             ticket.travelling.cancel()
@@ -366,6 +372,15 @@ class Runtime:
         now_s = self.now_s()
         self.chores.add(lambda: self._chronicle.ended(record, status, now_s))
         self._publish({"cancelled": "failed"}.get(status, status), record)
+
+    def _book_attempt(self, ticket: Ticket) -> None:
+        """Count what the attempt that is over took, if there was one, though it brought no picture."""
+        start = ticket.record.start
+        if start is None:
+            return
+        spent = self.roads.spent(ticket, self.dispatcher.books.nodes[start.node].slowness.factor)
+        ticket.record.before += spent
+        self.chores.add(lambda: self._chronicle.spent(start, spent))
 
     def _publish(self, kind: str, record: Record) -> None:
         if self.bus.listeners:
