@@ -201,6 +201,28 @@ def test_when_too_many_have_not_ended_more_are_refused_until_some_have(lite):
             time.sleep(0.1)
 
 
+def test_nobody_waits_until_the_jobs_that_have_not_ended_are_counted(lite):
+    with in_thread(lambda: lite.gateway(step_s=0.2, at_once=1)) as live, client_of(live) as client:
+        accepted(client, BODY)
+        counts = []
+
+        async def endless() -> int:
+            counts.append(time.monotonic())
+            await asyncio.sleep(3600)
+            return 0
+
+        live.gateway.jobs._archive.count_open = endless
+        began_s = time.monotonic()
+        while not counts:
+            accepted(client, BODY)
+            assert time.monotonic() < began_s + 5
+        began_s = time.monotonic()
+        for _ in range(5):
+            accepted(client, BODY)
+        assert time.monotonic() < began_s + 2
+        assert len(counts) == 1
+
+
 def test_a_gateway_without_storage_says_that_it_takes_no_jobs(make_gateway):
     with in_thread(make_gateway(maker="inside")) as live:
         answer = httpx.post(f"{live.url}/v1/jobs", json=BODY)
