@@ -24,6 +24,7 @@ from transformers.utils import logging as transformers_logging
 
 from edgegen.core.errors import InputError
 from edgegen.generate.fingerprints import of_files
+from edgegen.generate.pipelines import pipeline_kind
 from edgegen.generate.schedules import PREDICTIONS, AbstractSchedule, Discrete, Flow
 
 WEIGHTS = (".safetensors", ".bin", ".json", ".txt", ".model")
@@ -265,17 +266,6 @@ def quietly() -> Iterator[None]:
         for logger, level in zip(loggers, before, strict=True):
             logger.set_verbosity(level)
             logger.enable_progress_bar()
-
-
-def pipeline_kind(folder: Path) -> str:
-    """Return the pipeline's class of a folder. **Raises** `InputError` for one that is not supported."""
-    index = folder / "model_index.json"
-    if not index.is_file():
-        raise InputError(f"{folder} has no model_index.json: it is no folder of a diffusers pipeline")
-    kind = json.loads(index.read_text()).get("_class_name")
-    if kind not in FAMILIES:
-        raise InputError(f"{folder} is of a {kind}, which the engine does not know; known: {', '.join(FAMILIES)}")
-    return kind
 
 
 def read_loras(folder: Path) -> list[Lora]:
