@@ -6,10 +6,12 @@ Beyond loopback there is TLS, and a site has to prove who it is, unless somebody
 """
 
 import socket
+import ssl
 import subprocess
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from typing import IO
 
 import httpx
@@ -103,15 +105,16 @@ class Federation:
     def _start_superlink(self) -> None:
         command = superlink_command(self.place.host, self._port, self._folder / "superlink.db", self.certificates)
         self.superlink = self._start([*command, *self.engine.superlink_options], "superlink.log")
-        scheme, trust = ("https", str(self.certificates.authority)) if self.certificates else ("http", True)
+        url = f"{'https' if self.certificates else 'http'}://{self.address}/health"
+        verify = ssl.create_default_context(cafile=str(self.certificates.authority)) if self.certificates else False
         until = time.monotonic() + START_S
-        while time.monotonic() < until:
-            if self.superlink.poll() is not None:
-                raise WorkerError(f"the SuperLink ended as it began; {self._folder / 'superlink.log'} says why")
-            try:
-                if httpx.get(f"{scheme}://{self.address}/health", verify=_context(trust), timeout=2).is_success:
-                    return
-            except httpx.HTTPError:
+        with httpx.Client(verify=verify, timeout=2, trust_env=False) as client:
+            while time.monotonic() < until:
+                if self.superlink.poll() is not None:
+                    raise WorkerError(f"the SuperLink ended as it began; {self._folder / 'superlink.log'} says why")
+                with suppress(httpx.HTTPError):
+                    if client.get(url).is_success:
+                        return
                 time.sleep(POLL_S)
         raise WorkerError(f"the SuperLink did not answer at {self.address} within {START_S:g} s")
 
@@ -243,9 +246,3 @@ def run_on_processes(
     launch.write(start)
     with ending_on_sigterm(), Federation(launch, place, engine=engine) as federation:
         return federation.wait(on_round)
-
-
-def _context(trust: str | bool):
-    import ssl
-
-    return ssl.create_default_context(cafile=trust) if isinstance(trust, str) else True
