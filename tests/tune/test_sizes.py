@@ -168,3 +168,22 @@ def test_what_cannot_be_counted_is_refused(tmp_path):
     (tmp_path / "a.safetensors").write_bytes(b"\xff" * 32)
     with pytest.raises(InputError, match="no safetensors file"):
         read_shapes(tmp_path / "a.safetensors")
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize("name", builtin.names())
+def test_what_is_counted_of_our_own_models_is_what_their_sites_exchange(name):
+    adapters = pytest.importorskip("edgegen.tune.adapters")
+    parts = pytest.importorskip("edgegen.tune.parts")
+    from diffusers import UNet2DConditionModel
+
+    folder = builtin.folder(name) / "unet"
+    of = read_shapes(folder / "diffusion_pytorch_model.safetensors")
+    ours = Sizes(name, of, 0.0, 600.0, "its file", adapted=sizes.EVERYWHERE)
+    unet = UNet2DConditionModel.from_pretrained(folder)
+    whole = {key: value.numel() for key, value in unet.named_parameters()}
+    half = {key: many for key, many in whole.items() if not key.startswith(parts.INPUT_HALF)}
+    assert (ours.parameters, ours.output_half) == (sum(whole.values()), sum(half.values()))
+    adapters.wrap(unet, adapters.Lora(rank=4))
+    for mode in ("ffa", "fedit"):
+        assert exchange(ours, mode, rank=4).up == sum(array.size for array in adapters.get(unet, mode).values())
