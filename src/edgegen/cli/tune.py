@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edgegen.cli import tune_plan
 from edgegen.cli.output import AsJson, print_json, print_table, say
 from edgegen.core.errors import InputError
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="Federated fine-tuning: sites improve a shared model without sharing their pictures.", no_args_is_help=True
 )
+
+app.command("plan")(tune_plan.plan)
 
 Folder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]
 
