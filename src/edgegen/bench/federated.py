@@ -17,8 +17,5 @@ SUMMARY = (
 
 def run(progress: Callable[[str], None]) -> list[Bar]:
     """Measure everything; takes about half an hour on two quiet cores."""
-    import torch
-
-    torch.set_num_threads(1)  # more fight over the caches at this size
     parts = (exact_bars, quality_bars, poison_bars, privacy_bars, process_bars)
     return [bar for part in parts for bar in part(progress)]

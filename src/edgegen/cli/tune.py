@@ -196,6 +196,3 @@ def _needs_torch() -> None:
         raise InputError(
             f"federated fine-tuning needs {', '.join(missing)}, not installed here: pip install 'edgegen[train,federated]'"
         )
-    import torch
-
-    torch.set_num_threads(1)  # more fight over the caches at this size

@@ -106,7 +106,7 @@ class WeightParts(AbstractParts):
         arrays = self.start(base)
         if self.part != "split":
             return arrays
-        first = (site + turn) % 2 == 0
+        first = turn % 2 == 1
         return {name: array for name, array in arrays.items() if name == WORDS or of_input_half(name) == first}
 
 

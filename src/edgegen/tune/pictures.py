@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 
 from edgegen.core.errors import InputError
 from edgegen.tune import adapters, local
@@ -91,6 +92,7 @@ class Workshop:
     """A base made ready for a task in this process, with the sites that are here: one network, worn by turns."""
 
     def __init__(self, task: Task) -> None:
+        torch.set_num_threads(1)  # more fight over the caches at this size
         self.task, self.base, self.parts = task, Base(task.base), task.parts()
         self.parts.prepare(self.base)
         self.start = self.parts.start(self.base)
