@@ -85,7 +85,7 @@ def test_a_prompt_that_nothing_draws_is_refused_with_a_sentence():
     assert told.value.param == "prompt"
     made.handle(ADDED, 0.2)
     assert starts(made.handle(Arrived(request(1, category="novel")), 0.3)) or made.waiting
-    with pytest.raises(InputError, match="small and large cannot draw .* 'novel'.*models that can: new"):
+    with pytest.raises(InputError, match=r"small and large cannot draw .* 'novel'.*models that can: new"):
         made.handle(Arrived(request(2, category="novel", models=("small", "large"))), 0.4)
     answer = made.explain(request(3, category="novel", models=("small", "new")), 0.5)
     assert answer["decision"]["model"] == "new"

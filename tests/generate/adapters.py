@@ -1,11 +1,14 @@
 """Adapters for tests: random ones, in folders as they are published."""
 
+import dataclasses
 import json
 from pathlib import Path
 
 import numpy as np
 
-from edgegen.generate.adapter_files import ADAPTER, CARD, Base, Card, read_manifest, write_arrays
+from edgegen.core.curve import Curve
+from edgegen.core.profile import load_packaged
+from edgegen.generate.adapter_files import ADAPTER, CARD, PROFILE, Base, Card, read_manifest, write_arrays
 from edgegen.train.export_adaptable import export
 
 
@@ -35,4 +38,14 @@ def write_adapter(models: Path, name: str, base: Base, arrays: dict, *, words=()
     fields = {"sampler": "dpmpp", "guidance": 1.5, "rank": rank, "words": tuple(words), **parts}
     card = Card(name, base.name, base.sha256, digest, **fields)
     (folder / CARD).write_text(json.dumps(card.to_dict()))
+    return folder
+
+
+def with_profile(folder: Path, *, novel: float | None = None, base: str = "shapes-s") -> Path:
+    """Give an adapter the profile of its base, and a made-up curve for novel prompts."""
+    profile = load_packaged(base)
+    quality = dict(profile.quality)
+    if novel is not None:
+        quality["novel"] = Curve.table([1, 8, 32], [novel / 2, novel, novel])
+    dataclasses.replace(profile, model=folder.name, quality=quality).save(folder / PROFILE)
     return folder

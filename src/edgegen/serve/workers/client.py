@@ -13,7 +13,7 @@ from edgegen.core.errors import WorkerError
 from edgegen.serve.workers.errands import Errands, resolve
 from edgegen.serve.workers.line import ENDED, Line
 from edgegen.serve.workers.messages import PROTOCOL, Job, Report, encode
-from edgegen.serve.workers.protocol import AbstractWorker, OnProgress, WorkerGoneError
+from edgegen.serve.workers.protocol import Abilities, AbstractWorker, OnProgress, WorkerGoneError
 from edgegen.serve.workers.spawn import WorkerProcess, process_arguments
 
 log = structlog.get_logger(__name__)
@@ -28,9 +28,12 @@ GRACE_S = 1.0  # between `bye` and the end by force
 class ProcessWorker(AbstractWorker):
     """A worker process for one node, kept alive."""
 
+    abilities = Abilities(learns=True)
+
     def __init__(self, node: str, *, maker: str = "builtin", slots: int = 1, folders: Mapping[str, str] | None = None):
         self.node = node
         self._arguments = process_arguments(maker=maker, slots=slots, folders=folders or {})
+        self._learnt: dict[str, str] = {}  # folders of models that came later; every new process is told again
         self._process: WorkerProcess | None = None
         self._line: Line | None = None
         self._hello: asyncio.Future[dict[str, Any]] | None = None
@@ -47,6 +50,11 @@ class ProcessWorker(AbstractWorker):
 
     async def load(self, model: str, *, pad_s: float) -> float:
         return await self._errands.load(model, pad_s=pad_s)
+
+    def learn(self, model: str, folder: str) -> None:
+        self._learnt[model] = folder
+        if self._line is not None:
+            self._line.send(encode("learn", model=model, folder=folder))
 
     async def evict(self, model: str) -> None:
         self._errands.evict(model)
@@ -100,6 +108,8 @@ class ProcessWorker(AbstractWorker):
             self._drop("it did not start")
             raise WorkerError(f"the worker of node {self.node!r} did not say hello: {heard}")
         self._line = line
+        for model, folder in self._learnt.items():
+            line.send(encode("learn", model=model, folder=folder))
         return line
 
     async def _keep(self, line: Line) -> None:
