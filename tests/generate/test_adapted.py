@@ -15,6 +15,7 @@ from edgegen.generate.backends.onnx import OnnxBackend
 from edgegen.generate.engine import Engine, EngineRequest
 from edgegen.generate.grammar import PromptError
 from edgegen.generate.opening import open_folder
+from edgegen.train.export_adaptable import base_sha256
 from generate.adapters import adaptable, random_arrays, write_adapter
 
 CLOSE = 1e-5  # the runtime takes other kernels for weights that are computed
@@ -164,7 +165,7 @@ def test_a_model_that_was_never_shown_a_word_says_so(plain, monkeypatch):
 def test_an_adapter_of_another_base_is_refused(models, base, tmp_path):
     folder = write_adapter(models, "foreign", base, random_arrays(base))
     card = json.loads((folder / "card.json").read_text())
-    other = weights_sha256(builtin.folder("shapes-m"))
+    other = base_sha256("shapes-m")
     (folder / "card.json").write_text(json.dumps({**card, "base_sha256": other}))
     with pytest.raises(AdapterError, match=f"needs the base shapes-s with the weights sha256 {other[:16]}"):
         open_folder(folder)
@@ -253,4 +254,12 @@ def test_a_base_is_exported_once(models, base):
     before = (base.folder / "unet.onnx").stat().st_mtime_ns
     assert adaptable(models).folder == base.folder
     assert (base.folder / "unet.onnx").stat().st_mtime_ns == before
-    assert [path.name for path in (models / "bases").iterdir()] == [weights_sha256(builtin.folder("shapes-s"))[:16]]
+    assert [path.name for path in (models / "bases").iterdir()] == [base_sha256("shapes-s")[:16]]
+
+
+def test_a_base_is_told_by_all_of_its_weights_wherever_they_lie(tmp_path):
+    whole = builtin.assemble("shapes-s", tmp_path / "whole")
+    assert weights_sha256(whole) == base_sha256("shapes-s") == base_sha256(str(whole))
+    assert len({base_sha256(name) for name in builtin.names()}) == 3
+    _flip(next((whole / "vae").glob("*.safetensors")), 5000)
+    assert weights_sha256(whole) != base_sha256("shapes-s")

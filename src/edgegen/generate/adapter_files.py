@@ -29,6 +29,7 @@ CARD, ADAPTER, BASE, PROFILE = "card.json", "adapter.npz", "base.json", "profile
 BASES = "bases"
 CARD_KIND, BASE_KIND, VERSION = "edgegen adapter", "edgegen adaptable base", 1
 WORDS = "words"  # the array of the word vectors, float32[W, D]
+WEIGHTS = (".safetensors", ".bin")
 LARGEST_CARD_BYTES = 1 << 20
 LARGEST_ADAPTER_BYTES = 1 << 28
 MOST_WORDS, LARGEST_RANK = 256, 1024
@@ -188,16 +189,20 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> str:
     return sha256_of(path)
 
 
-def weights_sha256(folder: Path) -> str:
-    """Return the SHA-256 that identifies a base: of the weights of its network and its text encoder, in safetensors."""
-    files = [file for part in ("unet", "text_encoder") for file in sorted((folder / part).glob("*.safetensors"))]
+def weights_sha256(*folders: Path) -> str:
+    """Return the SHA-256 that identifies a base: of all weights of its pipeline, whose parts may lie in several folders."""
+    files = {
+        path.relative_to(folder): path for folder in folders for path in folder.rglob("*") if path.suffix in WEIGHTS
+    }
     if not files:
-        raise AdapterError(f"{folder} has no weights in safetensors under unet/ and text_encoder/")
-    digest = hashlib.sha256()
-    for file in files:
-        digest.update(f"\n{file.parent.name} {file.stat().st_size} ".encode())
-        digest.update(file.read_bytes())
-    return digest.hexdigest()
+        raise AdapterError(f"no weights ({' or '.join(WEIGHTS)}) lie in {', '.join(map(str, folders))}")
+    found = hashlib.sha256()
+    for name in sorted(files):
+        found.update(f"{name} {files[name].stat().st_size}\n".encode())
+        with files[name].open("rb") as handle:
+            while block := handle.read(1 << 20):
+                found.update(block)
+    return found.hexdigest()
 
 
 def sha256_of(path: Path) -> str:

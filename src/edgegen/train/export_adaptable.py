@@ -35,7 +35,7 @@ def export(source: str, models: Path) -> Path:
     """
     built_in = source in builtin.names()
     weights = builtin.folder(source) if built_in else Path(source)
-    digest = weights_sha256(weights)
+    digest = base_sha256(source)
     out = models / BASES / digest[:16]
     if (out / BASE).is_file():
         return out
@@ -48,6 +48,13 @@ def export(source: str, models: Path) -> Path:
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return out
+
+
+def base_sha256(source: str) -> str:
+    """Return what identifies a built-in model, or a pipeline's folder: the SHA-256 of its weights."""
+    if source in builtin.names():
+        return weights_sha256(builtin.folder(source), builtin.WEIGHTS / "shared")
+    return weights_sha256(Path(source))
 
 
 def _exported(source: str, folder: Path) -> Path:
