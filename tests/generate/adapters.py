@@ -9,11 +9,12 @@ import numpy as np
 from edgegen.core.curve import Curve
 from edgegen.core.profile import load_packaged
 from edgegen.generate.adapter_files import ADAPTER, CARD, PROFILE, Base, Card, read_manifest, write_arrays
-from edgegen.train.export_adaptable import export
 
 
 def adaptable(models: Path, name: str = "shapes-s") -> Base:
     """The adaptable form of a built-in model, in a folder of models."""
+    from edgegen.train.export_adaptable import export  # needs the extra `train`
+
     return read_manifest(export(name, models))
 
 

@@ -9,15 +9,15 @@ import pytest
 from edgegen.core.errors import InputError
 from edgegen.generate import adapter_files as files
 from edgegen.generate import builtin
-from edgegen.generate.adapter_files import AdapterError, check, weights_sha256
+from edgegen.generate.adapter_files import AdapterError, base_sha256, check, weights_sha256
 from edgegen.generate.backends.adapted import AdaptedBackend
 from edgegen.generate.backends.onnx import OnnxBackend
 from edgegen.generate.engine import Engine, EngineRequest
 from edgegen.generate.grammar import PromptError
 from edgegen.generate.opening import open_folder
-from edgegen.train.export_adaptable import base_sha256
 from generate.adapters import adaptable, random_arrays, write_adapter
 
+pytestmark = pytest.mark.torch  # to write a base takes what comes with it
 CLOSE = 1e-5  # the runtime takes other kernels for weights that are computed
 
 
@@ -58,10 +58,9 @@ def test_an_adapter_of_zeros_answers_as_its_base(tmp_path, name):
     assert zero.latent_shape == plain.latent_shape
 
 
-@pytest.mark.torch
 @pytest.mark.parametrize("size", ["s", "l"])
 def test_an_adapter_answers_as_the_network_with_the_change_in_its_weights(tmp_path, size):
-    torch = pytest.importorskip("torch")
+    import torch
     from diffusers import UNet2DConditionModel
 
     base = adaptable(tmp_path, f"shapes-{size}")
@@ -150,7 +149,8 @@ def test_new_words_are_rows_behind_the_table_of_the_base(models, base, plain):
 
 
 def _table(base) -> np.ndarray:
-    onnx = pytest.importorskip("onnx")
+    import onnx
+
     graph = onnx.load(base.folder / "text.onnx").graph
     (stored,) = (tensor for tensor in graph.initializer if "token_embedding" in tensor.name)
     return onnx.numpy_helper.to_array(stored).astype(np.float32)

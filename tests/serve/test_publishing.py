@@ -29,6 +29,7 @@ from edgegen.serve.run import in_thread
 from generate.adapters import adaptable, random_arrays, with_profile, write_adapter
 from serve.conftest import measured_fleet, slow, small_config
 
+pytestmark = pytest.mark.torch  # to write a base takes what comes with it
 STEPS, SEED = 4, 11
 # What the prompt language calls things that the built-in models were never shown.
 NEW = tuple(getattr(words, "OBJECTS", None) or getattr(words, "NEW_SHAPES", None) or ())

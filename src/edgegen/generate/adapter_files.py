@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from edgegen.core.errors import InputError
+from edgegen.generate import builtin
 
 Arrays = dict[str, np.ndarray]
 
@@ -187,6 +188,13 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> str:
     plain = {name: np.ascontiguousarray(array, np.float32) for name, array in arrays.items()}
     np.savez(path, allow_pickle=False, **plain)
     return sha256_of(path)
+
+
+def base_sha256(source: str) -> str:
+    """Return what identifies a built-in model by its name, or a pipeline by its folder: the SHA-256 of its weights."""
+    if source in builtin.names():
+        return weights_sha256(builtin.folder(source), builtin.WEIGHTS / "shared")
+    return weights_sha256(Path(source))
 
 
 def weights_sha256(*folders: Path) -> str:

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from edgegen.core.errors import EdgegenError, InputError, UnknownNameError
 from edgegen.generate.adapter_files import BASES, CARD, LARGEST_CARD_BYTES, PROFILE, AdapterError, Card, check
@@ -44,17 +45,21 @@ class Shelf:
 
         **Raises** `InputError` for what is no name, `UnknownNameError` for one that is not here.
         """
+        self.check_name(name)
+        folder = self.root / name
+        inside = folder.is_dir() and folder.resolve() == self.root.resolve() / name  # no way out by a symbolic link
+        if not inside or not (folder / CARD).is_file():
+            raise UnknownNameError("model folder", name, self.names(), param="name")
+        return folder
+
+    def check_name(self, name: str) -> None:
+        """Refuse what no model here may be called. **Raises** `InputError`."""
         if NAME.fullmatch(name) is None or name == BASES:
             raise InputError(
                 "the name of a published model has 1 to 64 small letters, digits, dots, dashes and underscores, begins with"
                 f" a letter or a digit and is not {BASES!r}; got {name!r}",
                 param="name",
             )
-        folder = self.root / name
-        inside = folder.is_dir() and folder.resolve() == self.root.resolve() / name  # no way out by a symbolic link
-        if not inside or not (folder / CARD).is_file():
-            raise UnknownNameError("model folder", name, self.names(), param="name")
-        return folder
 
     def names(self) -> list[str]:
         """Return the names of the models that are here, served or not."""
@@ -72,7 +77,7 @@ class Shelf:
 
     def note(self, name: str, nodes: Sequence[str]) -> None:
         """Write down that a model is served, and where."""
-        write_whole(self.folder(name) / PUBLISHED, json.dumps({"nodes": list(nodes)}) + "\n")
+        write_json(self.folder(name) / PUBLISHED, {"nodes": list(nodes)})
 
     def published(self, on_trouble: Callable[[str], None]) -> Iterator[Publication]:
         """Give what was noted and can be used; `on_trouble` hears of what cannot."""
@@ -86,14 +91,15 @@ class Shelf:
                 on_trouble(f"the published model {name!r} is left out: {error}")
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_json(path: Path, value: Any) -> None:
     """Write a file so that whoever reads it finds the old one or the new one, whole."""
     handle, fresh = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+            file.write(json.dumps(value, indent=1) + "\n")
             file.flush()
             os.fsync(file.fileno())
+        os.chmod(fresh, 0o644)
         os.replace(fresh, path)
     except BaseException:
         os.unlink(fresh)

@@ -21,7 +21,7 @@ from safetensors.numpy import load_file
 
 from edgegen.core.errors import InputError
 from edgegen.generate import builtin
-from edgegen.generate.adapter_files import BASE, BASE_KIND, BASES, VERSION, WORDS, sha256_of, weights_sha256
+from edgegen.generate.adapter_files import BASE, BASE_KIND, BASES, VERSION, WORDS, base_sha256, sha256_of
 from edgegen.generate.backends.onnx import PARTS, SCHEDULE, part_file
 
 _HALF = ".half"  # what a weight is called that is stored as float16 and cast
@@ -48,13 +48,6 @@ def export(source: str, models: Path) -> Path:
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return out
-
-
-def base_sha256(source: str) -> str:
-    """Return what identifies a built-in model, or a pipeline's folder: the SHA-256 of its weights."""
-    if source in builtin.names():
-        return weights_sha256(builtin.folder(source), builtin.WEIGHTS / "shared")
-    return weights_sha256(Path(source))
 
 
 def _exported(source: str, folder: Path) -> Path:
