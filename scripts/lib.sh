@@ -73,7 +73,7 @@ ensure_train() {
             return
         fi
     fi
-    install_once train -e ".[train,peers]"
+    install_once train -e ".[train,peers,federated]"
 }
 
 # The planner's loops are compiled at their first call; better here than when somebody waits for a picture.

@@ -29,6 +29,8 @@ HEAVY = (
     "uvicorn",
     "sqlalchemy",
     "matplotlib",
+    "flwr",
+    "opacus",
 )
 MODULE_LINES, PAPER_LINES, FUNCTION_LINES = 500, 300, 80
 
@@ -135,13 +137,23 @@ NEEDED_UNSEEN = {
     "httptools": "uvicorn is told to read HTTP with it",
     "opentelemetry-exporter-otlp-proto-http": "the same import as opentelemetry-sdk",
     "onnxscript": "torch's exporter imports it",
+    "dp-accounting": "Flower's accountant imports it",
+    "opacus": "a learner trains privately with it",
     "peft": "diffusers loads LoRA weights with it",
 }
 # Imported though not declared, and who brings them.
-BROUGHT_ALONG = {"starlette": "fastapi", "jaxlib": "jax", "click": "typer", "pydantic-core": "pydantic", "scipy": "jax"}
+BROUGHT_ALONG = {
+    "click": "typer",
+    "cryptography": "flwr",
+    "jaxlib": "jax",
+    "pydantic-core": "pydantic",
+    "scipy": "jax",
+    "starlette": "fastapi",
+}
 # Extras beyond the default install, and the parts of the package that may import them.
 EXTRAS = {
-    "train": [("train",), ("generate", "backends", "diffusers.py")],
+    "federated": [("tune",)],
+    "train": [("train",), ("tune",), ("generate", "backends", "diffusers.py")],
     "oracles": [("plan", "certified", "oracles")],
     "cluster": [("plan", "certified", "wide", "on_ray.py"), ("serve", "workers", "ray_serve.py")],
     "gym": [("sim", "adapters")],

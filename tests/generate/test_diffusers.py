@@ -140,7 +140,7 @@ def test_lora_weights_are_loaded_through_peft_and_change_the_picture_by_their_st
     plain = alone(backends[name], request(backends[name])).astype(int)
     found = {}
     for weight in (0.0, 0.5, 1.0):
-        backend = DiffusersBackend(folders[name], [Lora(file, weight)])
+        backend = DiffusersBackend.open(folders[name], [Lora(file, weight)])
         assert any(isinstance(module, LoraLayer) for module in backend._family.network.modules())
         assert backend.fingerprint != backends[name].fingerprint
         found[weight] = np.abs(alone(backend, request(backend)) - plain).mean()
@@ -179,7 +179,7 @@ def test_without_a_card_a_pipeline_is_sampled_as_its_family_usually_is(folders, 
 def test_the_built_in_models_are_the_same_in_torch_and_in_onnx(tmp_path):
     from edgegen.generate.backends.diffusers import DiffusersBackend
 
-    torch_one = DiffusersBackend(builtin.assemble("shapes-s", tmp_path / "shapes-s"))
+    torch_one = DiffusersBackend.open(builtin.assemble("shapes-s", tmp_path / "shapes-s"))
     onnx_one = open_folder(builtin.folder("shapes-s"))
     assert np.allclose(torch_one.schedule.alphas, onnx_one.schedule.alphas, rtol=1e-4)
     for sampler in ("ddim", "dpmpp"):
@@ -191,7 +191,7 @@ def test_what_cannot_be_run_is_refused_with_what_can(folders, tmp_path):
     from edgegen.generate.backends.diffusers import DiffusersBackend
 
     with pytest.raises(InputError, match=r"no model_index\.json"):
-        DiffusersBackend(tmp_path)
+        DiffusersBackend.open(tmp_path)
     (tmp_path / "model_index.json").write_text('{"_class_name": "FluxPipeline"}')
     with pytest.raises(InputError, match="of a FluxPipeline, which the engine does not know; known: StableDiffusion"):
         open_folder(tmp_path)

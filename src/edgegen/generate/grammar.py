@@ -6,6 +6,9 @@ What can be said (articles, case, punctuation and common synonyms do not matter)
     detail    a small red circle on a black background
     relation  a red circle left of a large blue square on white
     complex   a red circle left of a blue square, both above a green cross
+    novel     a red house left of a blue square
+
+What is novel the models know only after they were taught it (`edgegen tune`).
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from __future__ import annotations
 import difflib
 import re
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,6 +26,8 @@ from edgegen.generate.words import (
     CATEGORIES,
     COLOURS,
     FILLERS,
+    NOVEL,
+    OBJECTS,
     RELATIONS,
     SHAPES,
     SIZES,
@@ -40,11 +45,13 @@ __all__ = [
     "held_out",
     "held_out_scenes",
     "parse",
+    "sample_novel",
     "sample_scene",
 ]
 
 MAX_PROMPT_CHARACTERS = 200
 HELD_OUT_ONE_IN = 8
+OPPOSITE = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
 
 EXAMPLES: dict[str, tuple[str, ...]] = {
     "basic": ("a red circle", "a yellow triangle", "an orange cross"),
@@ -94,7 +101,9 @@ class Scene:
 
     @property
     def category(self) -> str:
-        """Difficulty: basic, detail, relation or complex."""
+        """Difficulty: basic, detail, relation or complex; novel with an object that the built-in models were never shown."""
+        if any(item.shape in OBJECTS for item in self.items):
+            return NOVEL
         if len(self.items) > 1:
             return CATEGORIES[len(self.items)]
         plain = self.background is None and all(item.size is None for item in self.items)
@@ -119,6 +128,16 @@ class Scene:
             found += [(0, self.group, 2), (1, self.group, 2)]
         return tuple(found)
 
+    def taken_apart(self) -> Scene:
+        """Say a scene with a novel object as one of plain shapes: its upper part above its lower one, first of all."""
+        at = next((slot for slot, item in enumerate(self.items) if item.shape in OBJECTS), None)
+        if at is None:
+            return self
+        upper, lower = (replace(self.items[at], shape=shape) for shape in OBJECTS[self.items[at].shape])
+        others = self.items[:at] + self.items[at + 1 :]
+        group = self.relation if at == 0 or self.relation is None else OPPOSITE[self.relation]
+        return Scene((upper, lower, *others), "above", group, self.background)
+
 
 def held_out(scene: Scene) -> bool:
     """Tell whether this caption is kept out of training (one in eight, by a hash of the caption)."""
@@ -141,7 +160,20 @@ def parse(prompt: str) -> Scene:
     reader.finish()
     if len(items) == 3 and any(item.size for item in items):
         raise PromptError("sizes can be said for one or two objects, not for three; leave out 'small' and 'large'")
+    _check_novel(items)
     return Scene(tuple(items), relation, group, background)
+
+
+def _check_novel(items: list[Item]) -> None:
+    names = [item.shape for item in items if item.shape in OBJECTS]
+    if not names:
+        return
+    if len(names) > 1 or len(items) > 2:
+        raise PromptError(
+            f"a {names[0]} can be said alone or with one plain shape; say for instance 'a red {names[0]}'"
+        )
+    if any(item.size for item in items):
+        raise PromptError(f"beside a {names[0]} everything has one size; leave out 'small' and 'large'")
 
 
 def sample_scene(rng: np.random.Generator, category: str) -> Scene:
@@ -164,6 +196,19 @@ def sample_scene(rng: np.random.Generator, category: str) -> Scene:
         return Scene(tuple(map(_item, kinds, sizes)), relation, background=background)
     across = RELATIONS[2:] if relation in RELATIONS[:2] else RELATIONS[:2]
     return Scene(tuple(_item(kind, None) for kind in kinds), relation, _pick(rng, across), background)
+
+
+def sample_novel(rng: np.random.Generator, name: str) -> Scene:
+    """Draw a random scene that shows one novel object: alone, or beside a plain shape of another colour."""
+    colours = [tuple(COLOURS)[kind] for kind in rng.permutation(len(COLOURS))]
+    item = Item(colours[0], name)
+    background = _pick(rng, tuple(BACKGROUNDS)) if rng.random() < 0.4 else None
+    if rng.random() < 0.5:
+        return Scene((item,), background=background)
+    pair = [item, Item(colours[1], _pick(rng, SHAPES))]
+    if rng.random() < 0.5:
+        pair.reverse()
+    return Scene(tuple(pair), _pick(rng, RELATIONS), background=background)
 
 
 def held_out_scenes(category: str, count: int, seed: int) -> list[Scene]:
@@ -237,7 +282,7 @@ class _Reader:
         """Read an object: [size] colour shape."""
         size = self.take(*SIZES)
         colour = self.take(*COLOURS) or self._fail("a colour", tuple(COLOURS))
-        shape = self.take(*SHAPES) or self._fail("a shape", SHAPES)
+        shape = self.take(*SHAPES, *OBJECTS) or self._fail("a shape", SHAPES)
         return Item(colour, shape, size)
 
     def at_relation(self) -> bool:

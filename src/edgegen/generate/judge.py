@@ -17,12 +17,13 @@ import onnxruntime
 
 from edgegen.generate.grammar import Scene
 from edgegen.generate.pictures import SIDE
-from edgegen.generate.words import BACKGROUNDS, COLOURS, SHAPES, SIZES
+from edgegen.generate.words import BACKGROUNDS, COLOURS, NOVEL, SHAPES, SIZES
 
 GRID = 16
 CELL = SIDE / GRID
 FOUND = 0.4  # a peak of the heat map above this is an object
 APART = 4.0  # pixels by which an object must lie to one side of another
+CLOSE = 22.0  # pixels between the parts of one object, at most
 CHUNK = 64
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -92,12 +93,18 @@ class Judge:
 
 
 def compare(scene: Scene, seen: Sequence[Seen], background: str) -> Verdict:
-    """Check a scene against what was seen, matching objects in the way that is kindest to the picture."""
+    """Check a scene against what was seen, matching objects in the way that is kindest to the picture.
+
+    A novel object is there when both of its parts are, close together.
+    """
     best: dict[str, bool] = {}
+    scene, close = scene.taken_apart(), scene.category == NOVEL
     places = range(max(len(seen), len(scene.items)))
     for chosen in itertools.permutations(places, len(scene.items)):
         matched = [seen[at] if at < len(seen) else None for at in chosen]
         verdict = _attributes(scene, matched)
+        if close:
+            verdict["together 1 2"] = _close(matched[0], matched[1])
         if not best or sum(verdict.values()) > sum(best.values()):
             best = verdict
     best["count"] = len(seen) == len(scene.items)
@@ -126,6 +133,10 @@ def _holds(first: Seen | None, relation: str, second: Seen | None, strict: bool)
     along, across = (right, down) if relation in ("left of", "right of") else (down, right)
     along = along if relation in ("left of", "above") else -along
     return along >= APART and (not strict or along >= abs(across))
+
+
+def _close(first: Seen | None, second: Seen | None) -> bool:
+    return first is not None and second is not None and np.hypot(first.x - second.x, first.y - second.y) <= CLOSE
 
 
 def _objects(maps: np.ndarray) -> list[Seen]:

@@ -23,4 +23,4 @@ def open_folder(folder: Path) -> Backend:
         raise InputError(
             f"{folder} is a diffusers pipeline, which needs torch and diffusers ({error}): install edgegen[train]"
         ) from error
-    return DiffusersBackend(folder)
+    return DiffusersBackend.open(folder)

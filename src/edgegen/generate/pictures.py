@@ -12,6 +12,8 @@ from edgegen.generate.words import BACKGROUNDS, COLOURS, RELATIONS, SHAPES, SIZE
 
 MAX_ITEMS = 3
 SIDE = 64
+# Novel objects always lie on one grid: their parts are as close as two small shapes can be on it.
+NOVEL_RADIUS, NOVEL_GRID = 7.0, np.array([16, 32, 48])
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,8 @@ def lay_out(scenes: Sequence[Scene], rng: np.random.Generator, style: Style = FR
     radius = np.zeros((batch, MAX_ITEMS))
     centre = np.zeros((batch, MAX_ITEMS, 2))
     background_kind = np.zeros(batch, int)
-    for row, scene in enumerate(scenes):
+    for row, said in enumerate(scenes):
+        scene = said.taken_apart()
         count = len(scene.items)
         background_kind[row] = _index(BACKGROUNDS, scene.background, rng)
         for slot, item in enumerate(scene.items):
@@ -76,6 +79,10 @@ def lay_out(scenes: Sequence[Scene], rng: np.random.Generator, style: Style = FR
             size_kind[row, slot] = _index(SIZES, item.size, rng)
             band = style.crowded if count == MAX_ITEMS else style.radii[SIZES[size_kind[row, slot]]]
             radius[row, slot] = rng.uniform(*band)
+        if scene is not said:
+            radius[row, :count], size_kind[row, :count] = NOVEL_RADIUS, 0
+            centre[row, :count] = _novel_places(scene, rng)
+            continue
         centre[row, :count] = _places(scene, radius[row, :count], rng, style)
     colour = np.array(list(COLOURS.values()), float)[colour_kind]
     colour = np.clip(colour + rng.uniform(-style.jitter, style.jitter, colour.shape), 0, 255)
@@ -192,6 +199,21 @@ def _trio(scene: Scene, radius: np.ndarray, rng: np.random.Generator, margin: fl
     wobble[2, axis] *= 1.5
     reach = radius[:, None] + margin
     return np.clip(places + wobble, reach, SIDE - reach)
+
+
+def _novel_places(scene: Scene, rng: np.random.Generator) -> np.ndarray:
+    """Place an object's upper and lower part, and perhaps a third shape on the side that is asked for."""
+    x, top = int(rng.integers(3)), int(rng.integers(2))
+    if scene.group is None:
+        return np.array([[NOVEL_GRID[x], NOVEL_GRID[top]], [NOVEL_GRID[x], NOVEL_GRID[top + 1]]], float)
+    axis, sign = _direction(scene.group)
+    if axis == 0:  # beside it, at any height
+        x, other = (min(x, 1), 2) if sign > 0 else (max(x, 1), 0)
+        third = (other, int(rng.integers(3)))
+    else:  # over or under it, at most one place aside
+        top, row = (0, 2) if sign > 0 else (1, 0)
+        third = (int(np.clip(x + rng.integers(-1, 2), 0, 2)), row)
+    return NOVEL_GRID[[[x, top], [x, top + 1], third]].astype(float)
 
 
 def _direction(relation: str) -> tuple[int, int]:

@@ -156,34 +156,39 @@ def discrete(scheduler: Any) -> Discrete:
 
 
 class DiffusersBackend:
-    """One pipeline of a supported family, on the CPU or on the first accelerator."""
+    """One pipeline of a supported family; `files` are what its fingerprint is of."""
 
-    def __init__(self, folder: Path, loras: Sequence[Lora] | None = None) -> None:
-        kind = pipeline_kind(folder)
+    def __init__(self, pipe: Any, files: Sequence[Path], label: str = "") -> None:
+        kind = type(pipe).__name__
+        self._pipe, self._family = pipe, FAMILIES[kind](pipe)
+        network = self._family.network
+        if network.config.get("time_cond_proj_dim") is not None:
+            raise InputError(
+                f"networks that are told the guidance (distilled ones) are not supported, got a {kind} of it"
+            )
+        self._schedule = self._family.schedule()
+        sides = network.config.sample_size
+        height, width = (sides, sides) if isinstance(sides, int) else sides
+        self.latent_shape: tuple[int, int, int] = (network.config.in_channels, height, width)
+        self._files = list(files)
+        self._kind = f"{kind}, {self._schedule.name}, {label}"
+        self._fingerprint: str | None = None
+        self._text_shape: tuple[int, ...] = ()  # of one prompt's states; the rest of its row is pooled
+        self.encode([""])
+
+    @staticmethod
+    def open(folder: Path, loras: Sequence[Lora] | None = None) -> DiffusersBackend:
+        """Open a folder, on the CPU or on the first accelerator, with its LoRA weights or with others."""
         loras = read_loras(folder) if loras is None else loras
-        left_out = {part: None for part in FAMILIES[kind].optional if not (folder / part).is_dir()}
-        pipe = DiffusionPipeline.from_pretrained(folder, local_files_only=True, torch_dtype=torch.float32, **left_out)
+        pipe = open_pipeline(folder)
         pipe.to("cuda" if torch.cuda.is_available() else "cpu")
-        pipe.set_progress_bar_config(disable=True)
         names = [f"lora{number}" for number in range(len(loras))]
         for name, lora in zip(names, loras, strict=True):
             pipe.load_lora_weights(lora.file.parent, weight_name=lora.file.name, adapter_name=name)
         if loras:
             pipe.set_adapters(names, [lora.weight for lora in loras])
-        self._pipe, self._family = pipe, FAMILIES[kind](pipe)
-        network = self._family.network
-        if network.config.get("time_cond_proj_dim") is not None:
-            raise InputError(f"{folder}: networks that are told the guidance (distilled ones) are not supported")
-        self._schedule = self._family.schedule()
-        sides = network.config.sample_size
-        height, width = (sides, sides) if isinstance(sides, int) else sides
-        self.latent_shape: tuple[int, int, int] = (network.config.in_channels, height, width)
-        self._files = sorted(path for path in folder.rglob("*") if path.suffix in WEIGHTS and path.is_file())
-        self._files += [lora.file for lora in loras]
-        self._kind = f"{kind}, {self._schedule.name}, {[lora.weight for lora in loras]}"
-        self._fingerprint: str | None = None
-        self._text_shape: tuple[int, ...] = ()  # of one prompt's states; the rest of its row is pooled
-        self.encode([""])
+        files = sorted(path for path in folder.rglob("*") if path.suffix in WEIGHTS and path.is_file())
+        return DiffusersBackend(pipe, [*files, *(lora.file for lora in loras)], f"{[lora.weight for lora in loras]}")
 
     @property
     def schedule(self) -> AbstractSchedule:
@@ -228,6 +233,15 @@ class DiffusersBackend:
         planes = vae.decode(scaled, return_dict=False)[0]
         shown = self._pipe.image_processor.postprocess(planes, output_type="np")
         return np.rint(shown * 255).astype(np.uint8)
+
+
+def open_pipeline(folder: Path) -> Any:
+    """Open the pipeline of a folder in float32. **Raises** `InputError` for one that is not supported."""
+    kind = pipeline_kind(folder)
+    left_out = {part: None for part in FAMILIES[kind].optional if not (folder / part).is_dir()}
+    pipe = DiffusionPipeline.from_pretrained(folder, local_files_only=True, torch_dtype=torch.float32, **left_out)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
 
 
 def pipeline_kind(folder: Path) -> str:

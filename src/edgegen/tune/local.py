@@ -1,0 +1,120 @@
+"""One site's own work: some steps of the diffusion loss on its pictures, from what the server sent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from edgegen.core.errors import InputError
+from edgegen.tune.base import Base
+
+PRUDENT_NORM = 1.0
+
+
+@dataclass(frozen=True)
+class Local:
+    """How a site trains."""
+
+    batch: int = 32
+    rate: float = 3e-3  # of Adam
+    proximal: float = 0.0  # mu of FedProx (Li et al., arXiv 1812.06127): holds a site near what it was sent
+    dropout: float = 0.1  # share of captions that are replaced by nothing, so that guidance goes on to work
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.batch < 1:
+            raise InputError(f"batch must be >= 1, got {self.batch}", param="batch")
+        if not self.rate > 0:
+            raise InputError(f"rate must be above 0, got {self.rate}", param="rate")
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Pictures and captions as the frozen parts of the base see them."""
+
+    latents: torch.Tensor  # float32[n, C, H, W]
+    text: torch.Tensor  # float32[n, T, D]
+    pooled: torch.Tensor  # float32[n, P]
+    nothing: tuple[torch.Tensor, torch.Tensor]  # text [1, T, D] and pooled [1, P] of the empty caption
+
+    def __len__(self) -> int:
+        return len(self.latents)
+
+    def pick(self, rows: np.ndarray) -> Examples:
+        """Return some of them."""
+        at = torch.from_numpy(np.asarray(rows, np.int64))
+        return Examples(self.latents[at], self.text[at], self.pooled[at], self.nothing)
+
+    def silenced(self, gone: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return text and pooled states, those of some rows (bool[n]) replaced by the empty caption's."""
+        mask = torch.from_numpy(gone)
+        text = torch.where(mask[:, None, None], self.nothing[0], self.text)
+        return text, torch.where(mask[:, None], self.nothing[1], self.pooled)
+
+
+def see(base: Base, pictures: np.ndarray, captions: Sequence[str]) -> Examples:
+    """Let the base's frozen parts look at pictures uint8[n, side, side, 3] and their captions, once for all rounds."""
+    nothing = base.read([""])
+    return Examples(base.compress(pictures), *base.read(captions), nothing)
+
+
+def together(parts: Sequence[Examples]) -> Examples:
+    """Return the examples of several sites in one."""
+    latents, text, pooled = (
+        torch.cat([getattr(part, name) for part in parts]) for name in ("latents", "text", "pooled")
+    )  # fmt: skip
+    return Examples(latents, text, pooled, parts[0].nothing)
+
+
+def train(base: Base, examples: Examples, local: Local, *, steps: int, key: Sequence[int]) -> float:
+    """Train those weights of the base's network that may be trained, and return the mean loss of the last quarter.
+
+    The order of the pictures, their noise and their positions follow from `local.seed` and `key` alone.
+    """
+    rng = np.random.default_rng([local.seed, *key])
+    weights = [weight for weight in base.network.parameters() if weight.requires_grad]
+    sent = [weight.detach().clone() for weight in weights]
+    optimiser = torch.optim.Adam(weights, lr=local.rate)
+    base.network.train()
+    losses = []
+    for _ in range(steps):
+        loss = batch_loss(base, examples, local, rng)
+        if local.proximal:
+            away = [(weight - old).square().sum() for weight, old in zip(weights, sent, strict=True)]
+            loss = loss + 0.5 * local.proximal * torch.stack(away).sum()
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(weights, PRUDENT_NORM)
+        optimiser.step()
+        losses.append(float(loss.detach()))
+    base.network.eval()
+    return float(np.mean(losses[-max(1, steps // 4) :])) if losses else float("nan")
+
+
+def batch_loss(base: Base, examples: Examples, local: Local, rng: np.random.Generator) -> torch.Tensor:
+    """Return the mean loss of one random batch."""
+    chosen = examples.pick(rng.choice(len(examples), min(local.batch, len(examples)), replace=False))
+    return draw_losses(base, chosen, local.dropout, rng).mean()
+
+
+def draw_losses(base: Base, chosen: Examples, dropout: float, rng: np.random.Generator) -> torch.Tensor:
+    """Return every example's loss [B] at a random position with random noise."""
+    text, pooled = chosen.silenced(rng.random(len(chosen)) < dropout)
+    noise = torch.from_numpy(rng.standard_normal(tuple(chosen.latents.shape), np.float32))
+    return base.losses(chosen.latents, text, pooled, base.positions(rng, len(chosen)), noise)
+
+
+@torch.no_grad()
+def mean_loss(base: Base, examples: Examples, *, draws: int = 4, seed: int = 0) -> float:
+    """Return the loss over all examples at fixed positions and noise: comparable between networks."""
+    rng: Any = np.random.default_rng([seed, 99])
+    found = [
+        draw_losses(base, examples.pick(np.arange(at, min(at + 128, len(examples)))), 0.0, rng)
+        for _ in range(draws)
+        for at in range(0, len(examples), 128)
+    ]
+    return float(torch.cat(found).mean())
