@@ -31,9 +31,7 @@ from serve.conftest import measured_fleet, slow, small_config
 
 pytestmark = pytest.mark.torch  # to write a base takes what comes with it
 STEPS, SEED = 4, 11
-# What the prompt language calls things that the built-in models were never shown.
-NEW = tuple(getattr(words, "OBJECTS", None) or getattr(words, "NEW_SHAPES", None) or ())
-LACKING = pytest.mark.skipif(not NEW, reason="the prompt language has no words for novel things yet")
+NEW = tuple(words.OBJECTS)
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +172,6 @@ def test_a_second_model_shares_the_base_and_draws_otherwise(live, models, hand):
     assert "edge-2 can run other" in refused.json()["error"]["message"]
 
 
-@LACKING
 def test_a_prompt_with_a_new_word_goes_to_a_model_that_was_shown_it(live, hand):
     answer = ask(live.url, "auto", f"a red {NEW[0]}", nodes=("edge-1", "edge-2", "phone"))
     assert answer.status_code == 200, answer.text
@@ -185,7 +182,6 @@ def test_a_prompt_with_a_new_word_goes_to_a_model_that_was_shown_it(live, hand):
     assert "models that can: hand" in refused.json()["error"]["message"]
 
 
-@LACKING
 def test_where_nothing_draws_a_new_word_the_prompt_is_refused(make_gateway):
     with in_thread(make_gateway()) as gateway:
         refused = ask(gateway.url, "auto", f"a red {NEW[0]}")

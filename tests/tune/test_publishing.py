@@ -13,6 +13,8 @@ from edgegen.generate.adapter_files import AdapterError, read_arrays, read_base,
 from edgegen.generate.backends.adapted import AdaptedBackend
 from edgegen.generate.measure import Plan
 from edgegen.generate.shelf import Shelf
+from edgegen.generate.subject import open_onnx
+from edgegen.generate.words import CATEGORIES, NOVEL, OBJECTS
 from edgegen.serve.compose import compose
 from edgegen.serve.run import in_thread
 from generate.adapters import adaptable, random_arrays
@@ -55,6 +57,20 @@ def test_a_folder_has_what_it_takes_to_be_served(models, written, learnt):
     assert all(point.n == 2 for points in profile.quality_points.values() for point in points)
     arrays = read_arrays(written, card, read_base(card, models / "bases"))
     np.testing.assert_allclose(arrays["conv_in.lora_B"], 0.5 * learnt.arrays["conv_in.lora_B"])
+
+
+def test_what_is_new_is_measured_as_a_category_of_its_own(models, learnt):
+    from edgegen.tune.publishing import Learnt, write_model
+
+    vectors = np.ones((len(OBJECTS), 32), np.float32)
+    novel = Learnt("shapes-s", learnt.arrays, words=tuple(OBJECTS), vectors=vectors, categories=(*CATEGORIES, NOVEL))
+    profile = Profile.load(write_model(novel, models, "novel", plan=TINY) / "profile.json")
+    assert list(profile.quality) == [*CATEGORIES, "novel"]
+    subject = open_onnx(str(models / "novel"))
+    captions, scenes = subject.captions(NOVEL, 2 * len(OBJECTS), 0)
+    assert all(scene.category == NOVEL for scene in scenes)
+    assert {item.shape for scene in scenes for item in scene.items} >= set(OBJECTS)
+    assert captions == [scene.caption() for scene in scenes]
 
 
 def test_a_name_is_taken_once_and_has_to_be_one(models, written, learnt):

@@ -13,8 +13,9 @@ from edgegen.generate.adapter_files import ADAPTER, read_card
 from edgegen.generate.backends.adapted import AdaptedBackend, is_adapter
 from edgegen.generate.backends.onnx import PARTS, OnnxBackend, part_file
 from edgegen.generate.engine import NO_GUIDANCE, Backend, Engine, EngineRequest
-from edgegen.generate.grammar import CATEGORIES, Scene, held_out_scenes
+from edgegen.generate.grammar import CATEGORIES, Scene, held_out, held_out_scenes, sample_novel
 from edgegen.generate.judge import Judge
+from edgegen.generate.words import NOVEL, OBJECTS
 
 
 @dataclass
@@ -53,7 +54,7 @@ class OnnxSubject:
 
     def captions(self, category: str, count: int, seed: int) -> tuple[list[str], list[Scene]]:
         """Draw held-out scenes of a category; their captions were never trained on."""
-        scenes = held_out_scenes(category, count, seed)
+        scenes = _novel_scenes(count, seed) if category == NOVEL else held_out_scenes(category, count, seed)
         return [scene.caption() for scene in scenes], scenes
 
     def start(self, captions: Sequence[str], steps: int, seeds: Sequence[int]) -> _Batch:
@@ -87,6 +88,17 @@ class OnnxSubject:
         batch = self.start(["a red circle"], 1, [0])
         self.step(batch)
         self.finish(batch)
+
+
+def _novel_scenes(count: int, seed: int) -> list[Scene]:
+    """Draw scenes that show what the built-in models were never shown, each thing as often as any other."""
+    rng, things = np.random.default_rng([seed, len(CATEGORIES)]), tuple(OBJECTS)
+    scenes: list[Scene] = []
+    while len(scenes) < count:
+        scene = sample_novel(rng, things[len(scenes) % len(things)])
+        if held_out(scene):
+            scenes.append(scene)
+    return scenes
 
 
 def open_onnx(model: str) -> OnnxSubject:
