@@ -8,17 +8,17 @@ import numpy as np
 
 from edgegen.core.curve import Curve
 from edgegen.core.profile import load_packaged
-from edgegen.generate.adapter_files import ADAPTER, CARD, PROFILE, Base, Card, read_manifest, write_arrays
+from edgegen.generate.adapter_files import ADAPTER, CARD, PROFILE, Card, Manifest, read_manifest, write_arrays
 
 
-def adaptable(models: Path, name: str = "shapes-s") -> Base:
+def adaptable(models: Path, name: str = "shapes-s") -> Manifest:
     """The adaptable form of a built-in model, in a folder of models."""
     from edgegen.train.export_adaptable import export  # needs the extra `train`
 
     return read_manifest(export(name, models))
 
 
-def random_arrays(base: Base, *, rank: int = 4, size: float = 0.05, seed: int = 0, words: int = 0) -> dict:
+def random_arrays(base: Manifest, *, rank: int = 4, size: float = 0.05, seed: int = 0, words: int = 0) -> dict:
     """A random change of every layer; `size` 0 changes nothing."""
     rng = np.random.default_rng(seed)
     arrays = {}
@@ -30,7 +30,7 @@ def random_arrays(base: Base, *, rank: int = 4, size: float = 0.05, seed: int = 
     return {name: array.astype(np.float32) for name, array in arrays.items()}
 
 
-def write_adapter(models: Path, name: str, base: Base, arrays: dict, *, words=(), **parts) -> Path:
+def write_adapter(models: Path, name: str, base: Manifest, arrays: dict, *, words=(), **parts) -> Path:
     """An adapter's folder without a profile."""
     folder = models / name
     folder.mkdir(parents=True)

@@ -189,3 +189,42 @@ def test_a_gateway_that_cannot_be_told_is_said():
         announce("gateway:8000", "any")
     with pytest.raises(InputError, match="carry the key in the open"):
         announce("http://gateway.example", "any", key=KEY)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize("mode", ["ffa", "fedex"])
+def test_what_is_served_is_the_network_that_was_trained(tmp_path, mode):
+    """The same numbers from the trained torch network and from the folder that is served, for a prompt with a new word."""
+    import torch
+
+    from edgegen.tune import adapters
+    from edgegen.tune.base import Base
+    from edgegen.tune.parts import AdapterParts
+    from edgegen.tune.publishing import learnt_on, write_adapter
+
+    base, lora = Base("shapes-s"), adapters.Lora(rank=2, scale=0.7, mode=mode)
+    parts, rng = AdapterParts(lora), np.random.default_rng(8)
+    parts.prepare(base.network)
+    arrays = {
+        name: (0.1 * rng.standard_normal(array.shape)).astype(np.float32)
+        for name, array in parts.start(base.network).items()
+    }
+    if mode == "fedex":
+        change = base.network.conv_out.base_layer.weight.shape
+        arrays["conv_out.base"] = (0.05 * rng.standard_normal(tuple(change))).astype(np.float32)
+    parts.put(base.network, arrays)
+    folder = write_adapter(learnt_on(base, lora, arrays, provenance={}), tmp_path, "taught")
+    served, prompts = (
+        AdaptedBackend(folder),
+        [f"a red {word} left of a blue square" for word in OBJECTS],
+    )
+    assert read_card(folder).base_sha256 == base.sha256
+    text, pooled = base.read(prompts)
+    np.testing.assert_allclose(served.encode(prompts), text.numpy(), atol=1e-4)
+    latents, times = (
+        rng.standard_normal((len(prompts), *served.latent_shape), np.float32),
+        np.linspace(900, 30, len(prompts)).astype(int),
+    )
+    with torch.no_grad():
+        expected = base.family.denoise(torch.from_numpy(latents), torch.from_numpy(times), text, pooled).numpy()
+    np.testing.assert_allclose(served.denoise(latents, times, served.encode(prompts)), expected, atol=1e-4)

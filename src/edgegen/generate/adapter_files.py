@@ -68,8 +68,11 @@ class Card:
 
 
 @dataclass(frozen=True)
-class Base:
-    """An adaptable base. layers: [out, inputs] of each layer's weight as a matrix. table: rows and width of its words."""
+class Manifest:
+    """What an adaptable base says about itself.
+
+    layers: [out, inputs] of the weight of each layer as a matrix. table: rows and width of its table of words.
+    """
 
     folder: Path
     name: str
@@ -114,7 +117,7 @@ def read_card(folder: Path) -> Card:
     return card
 
 
-def read_base(card: Card, bases: Path) -> Base:
+def read_base(card: Card, bases: Path) -> Manifest:
     """Find the base that an adapter was trained on. **Raises** `AdapterError` where it is missing or another one."""
     folder = bases / card.base_sha256[:16]
     if not (folder / BASE).is_file():
@@ -131,19 +134,19 @@ def read_base(card: Card, bases: Path) -> Base:
     return base
 
 
-def read_manifest(folder: Path) -> Base:
+def read_manifest(folder: Path) -> Manifest:
     """Read what an adaptable base says about itself. **Raises** `AdapterError`."""
     kept = _read_json(folder / BASE, BASE_KIND)
     try:
         layers = {str(name): (int(out), int(inputs)) for name, (out, inputs) in kept["layers"].items()}
         rows, width = kept["table"]
         files = {Path(name).name: _digest(digest) for name, digest in kept["files"].items()}
-        return Base(folder, str(kept["name"]), _digest(kept["sha256"]), layers, (int(rows), int(width)), files)
+        return Manifest(folder, str(kept["name"]), _digest(kept["sha256"]), layers, (int(rows), int(width)), files)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise AdapterError(f"{folder / BASE} is not whole: {type(error).__name__}: {error}") from None
 
 
-def read_arrays(folder: Path, card: Card, base: Base) -> Arrays:
+def read_arrays(folder: Path, card: Card, base: Manifest) -> Arrays:
     """Return an adapter as its base takes it: of every layer A [r, inputs] and s B [out, r], and the words [W, D].
 
     A layer that the adapter leaves alone has zeros. **Raises** `AdapterError` for what is damaged, too large, or does not fit.

@@ -13,7 +13,7 @@ import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import numpy as np
@@ -27,16 +27,20 @@ from edgegen.generate.adapter_files import (
     PROFILE,
     WORDS,
     Arrays,
-    Base,
     Card,
+    Manifest,
     check,
     read_manifest,
     write_arrays,
 )
 from edgegen.generate.measure import QUICK, Plan, Progress, measure
 from edgegen.generate.shelf import Shelf, write_json
-from edgegen.generate.words import CATEGORIES
+from edgegen.generate.words import CATEGORIES, NOVEL
 from edgegen.train.export_adaptable import export
+
+if TYPE_CHECKING:
+    from edgegen.tune.adapters import Lora
+    from edgegen.tune.base import Base
 
 CHANGE = ".base"  # `<layer>.base` is what `fedex` adds to frozen weights
 NEGLIGIBLE = 1e-6  # of the largest singular value of a change
@@ -59,6 +63,31 @@ class Learnt:
     vectors: np.ndarray | None = None
     categories: Sequence[str] = CATEGORIES
     provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+def learnt_on(
+    base: Base, lora: Lora, arrays: Mapping[str, np.ndarray], *, source: str = "", provenance: Mapping[str, Any]
+) -> Learnt:
+    """Return what a run left on its base, whose network is wrapped: with the A that nobody sent and the vectors of the new words.
+
+    source: the folder of a base that is not built in.
+    """
+    from edgegen.tune import adapters  # needs torch
+
+    sent = {name: array for name, array in arrays.items() if not name.endswith(CHANGE)}
+    added = {name: array for name, array in arrays.items() if name.endswith(CHANGE)}
+    whole = adapters.complete(sent, adapters.shapes_of(base.network), lora)
+    words = tuple(base.words)
+    table = base.pipe.text_encoder.get_input_embeddings().weight if words else None
+    return Learnt(
+        base=source or base.name,
+        arrays={**whole, **added},
+        scale=lora.scale,
+        words=words,
+        vectors=None if table is None else table[-len(words) :].detach().numpy().copy(),
+        categories=(*CATEGORIES, NOVEL) if words else CATEGORIES,
+        provenance=provenance,
+    )
 
 
 def write_model(
@@ -103,7 +132,7 @@ def write_adapter(
     return models / name
 
 
-def _write(learnt: Learnt, base: Base, folder: Path, name: str) -> None:
+def _write(learnt: Learnt, base: Manifest, folder: Path, name: str) -> None:
     arrays, rank, scale = as_adapter(learnt.arrays, learnt.scale)
     if learnt.words:
         if learnt.vectors is None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from edgegen.core.errors import InputError
-from edgegen.generate.adapter_files import ADAPTER, BASES, WORDS, Base, read_arrays, read_base, read_card
+from edgegen.generate.adapter_files import ADAPTER, BASES, WORDS, Manifest, read_arrays, read_base, read_card
 from edgegen.generate.backends.onnx import PARTS, Words, first_output, open_session, read_schedule, to_pictures
 from edgegen.generate.fingerprints import of_files
 from edgegen.generate.schedules import AbstractSchedule
@@ -25,7 +25,7 @@ from edgegen.generate.schedules import AbstractSchedule
 class ResidentBase:
     """The sessions of an adaptable base; one object for all of its adapters in a process."""
 
-    def __init__(self, base: Base, threads: int) -> None:
+    def __init__(self, base: Manifest, threads: int) -> None:
         base.check()
         self.text, self.unet, self.decoder = (open_session(base.folder / f"{part}.onnx", threads) for part in PARTS)
         kept = json.loads((base.folder / "vocabulary.json").read_text())
@@ -40,7 +40,7 @@ class ResidentBase:
 _RESIDENT: weakref.WeakValueDictionary[tuple[str, str, int], ResidentBase] = weakref.WeakValueDictionary()
 
 
-def resident(base: Base, threads: int) -> ResidentBase:
+def resident(base: Manifest, threads: int) -> ResidentBase:
     """Return the base in memory, loading it only if no adapter of this process holds it."""
     key = (str(base.folder.resolve()), base.sha256, threads)
     found = _RESIDENT.get(key)
