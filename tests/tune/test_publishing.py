@@ -1,8 +1,12 @@
 """What was learnt becomes a folder with a measured profile, whole or not at all, and a gateway is told."""
 
 import json
+import re
 import socket
+import textwrap
+from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 
@@ -189,6 +193,23 @@ def test_a_gateway_that_cannot_be_told_is_said():
         announce("gateway:8000", "any")
     with pytest.raises(InputError, match="carry the key in the open"):
         announce("http://gateway.example", "any", key=KEY)
+
+
+def test_the_how_to_leads_to_a_model_that_is_served(tmp_path, monkeypatch):
+    text = (Path(__file__).parents[2] / "docs" / "how-to" / "publish-an-adapter.md").read_text()
+    (code,) = re.findall(r"^ *```python\n(.*?)^ *```", text, flags=re.S | re.M)
+    (body,) = re.findall(r"-d '(.*?)'", text)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(textwrap.dedent(code), "publish-an-adapter.md", "exec"), {})
+    assert sorted(path.name for path in Path("edgegen-runs/models").iterdir()) == ["bases", "tried-out"]
+    config = small_config()
+    with in_thread(lambda: compose(config, measured_fleet(config), maker="instant")) as live:
+        answer = httpx.post(
+            f"{live.url}/v1/models", content=body, headers={"Content-Type": "application/json"}, timeout=30
+        )
+        assert answer.status_code == 201, answer.text
+        made = httpx.post(f"{live.url}/v1/images/generations", json={"prompt": "a red circle", "model": "tried-out"})
+        assert made.status_code == 200, made.text
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
