@@ -126,6 +126,7 @@ class GatewaySection(_Section):
     tick: Duration = 0.1
     api_keys: list[str] = []
     workers: str = "edgegen-runs/workers.json"
+    models_folder: str = "edgegen-runs/models"
     tls_cert: str = ""
     tls_key: str = ""
     traces: str = ""

@@ -19,6 +19,7 @@ OPERATIONS = [
     ("POST", "/v1/plan"),
     ("GET", "/v1/images/{name}.png"),
     ("GET", "/v1/models"),
+    ("POST", "/v1/models"),
     ("GET", "/v1/nodes"),
     ("GET", "/v1/policies"),
     ("GET", "/v1/grammar"),

@@ -40,7 +40,9 @@ def serve(
     json: AsJson = False,
 ) -> None:
     """Serve OpenAI's Images API: workers, dispatcher, page and metrics, until Ctrl-C."""
-    from edgegen.assemble import build_fleet
+    import structlog
+
+    from edgegen.assemble import build_fleet, with_published
     from edgegen.config import default_config, load_config
     from edgegen.core.errors import ConfigError
     from edgegen.observe.logs import set_up
@@ -48,7 +50,8 @@ def serve(
     from edgegen.serve.storage.place import Storage
 
     set_up(log_level, form=log_format)
-    chosen = load_config(config) if config else default_config()
+    warn = structlog.get_logger(__name__).warning
+    chosen = with_published(load_config(config) if config else default_config(), warn)
     fleet = build_fleet(chosen)
     kept = chosen.gateway.journal if journal is None else journal
     if bool(tls_cert) != bool(tls_key):

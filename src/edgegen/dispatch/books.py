@@ -236,6 +236,20 @@ class Books:
         self._devices = [self.nodes[spec.name] for spec in catalog.devices]
         self._where: dict[str, str] = {}
 
+    def turn_to(self, catalog: Catalog) -> None:
+        """Go on with a catalog that has more models; what runs goes on as it is."""
+        self.catalog = catalog
+        for name, book in self.nodes.items():
+            book.spec = catalog.nodes[name]
+            for run in book.runs.values():
+                run.row = catalog.carried_over(run.row)
+
+    def fits(self, node: str, model: str) -> bool:
+        """Tell whether a node has memory for a model beside those that it holds or loads."""
+        book = self.nodes[node]
+        held = {*book.resident, *book.loading, model}
+        return sum(self.catalog.model(name).memory_bytes for name in held) <= book.spec.memory_bytes
+
     def __contains__(self, request_id: str) -> bool:
         return request_id in self._where
 

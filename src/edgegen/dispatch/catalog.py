@@ -18,50 +18,22 @@ from edgegen.core.errors import InputError, UnknownNameError
 from edgegen.core.state import ANY, LOCAL, Links, Models, Nodes, State, Tasks
 from edgegen.dispatch.fleet import TIERS, Fleet, Link, ModelSpec, NodeSpec
 from edgegen.dispatch.messages import Kept, Request, Start, Wish
+from edgegen.dispatch.rows import Granted, NodeLoad, TaskRow
 
 LEAST_TASKS = 8  # task tables have at least this many rows, so that few shapes occur
 _TASK_COLUMNS = tuple(field.name for field in dataclasses.fields(Tasks))
 _FLOATS = 14  # static float columns of a task, in the order of `_task_floats`
 
 
-@dataclasses.dataclass(frozen=True)
-class TaskRow:
-    """One request as rows and numbers, computed once when it arrives."""
+class NothingDrawsError(UnknownNameError):
+    """Prompts of a category that no model here can draw."""
 
-    request: Request
-    origin: int  # position among the devices
-    ints: NDArray[np.int32]  # number, origin, category, model or ANY, steps or ANY
-    floats: NDArray[np.float64]  # see `_task_floats`
-    allowed: NDArray[np.bool_]  # [N], nodes that the wish permits
-    permitted: NDArray[np.bool_]  # [N, M], of these, models that the wish permits and the node or device has
-    plain: bool  # `permitted` says nothing that the State's own columns do not say
-    kept: int = 0  # steps that a checkpoint holds, from which it goes on
-    anew: "TaskRow | None" = None  # of one that goes on: what it is without its checkpoint
-
-
-@dataclasses.dataclass(frozen=True)
-class _Granted:
-    """A wish as rows; the fields are those of `TaskRow`."""
-
-    model: int
-    steps: int
-    allowed: NDArray[np.bool_]
-    permitted: NDArray[np.bool_]
-    plain: bool
-
-
-@dataclasses.dataclass
-class NodeLoad:
-    """What changes about the nodes: who lives, what they have promised, which models they hold."""
-
-    live: NDArray[np.bool_]  # [N]
-    backlog_s: NDArray[np.float64]  # [N]
-    downlink_backlog_s: NDArray[np.float64]  # [N]
-    resident: NDArray[np.bool_]  # [N, M]
-    device_live: NDArray[np.bool_]  # [D]
-    device_backlog_s: NDArray[np.float64]  # [D]
-    slowness: tuple[float, ...]  # [N], by which times of generation are longer than the profiles say; 1 in row LOCAL
-    device_slowness: NDArray[np.float64]  # [D], likewise
+    def __init__(self, category: str, known: Iterable[str]):
+        super().__init__("category", category, known, param="prompt")
+        self.args = (
+            f"nothing here can draw a prompt of the category {category!r}: no model was measured on such prompts;"
+            f" models here draw: {', '.join(self.known)}",
+        )
 
 
 class Catalog:
@@ -78,6 +50,8 @@ class Catalog:
         self._device_rows = {node.name: row for row, node in enumerate(self.devices)}
         self._server_rows = {node.name: row for row, node in enumerate(self.servers, start=1)}
         self._categories = {name: row for row, name in enumerate(fleet.categories)}
+        # [C]: by position, the models that draw such prompts; None where all of them do
+        self._able = [self._drawing(row) for row in range(len(fleet.categories))]
         self.node_count = next_power_of_two(1 + len(self.servers))
         self.model_count = next_power_of_two(len(fleet.models))
         self.steps = np.asarray(fleet.steps, dtype=np.int32)
@@ -131,10 +105,7 @@ class Catalog:
 
         **Raises** `InputError` (with `param`) when it names what does not exist, or contradicts itself.
         """
-        origin = self.device_row(request.origin)
-        if request.category not in self._categories:
-            raise UnknownNameError("category", request.category, self._categories, param="prompt")
-        granted = self._granted(request.origin, request.wish)
+        origin, granted = self.device_row(request.origin), self._granted_to(request)
         category = self._categories[request.category]
         numbers = (request.number, origin, category, granted.model, granted.steps)
         return TaskRow(
@@ -146,6 +117,21 @@ class Catalog:
             permitted=granted.permitted,
             plain=granted.plain,
         )
+
+    def carried_over(self, row: TaskRow) -> TaskRow:
+        """Return a row of a catalog with fewer models as one of this.
+
+        Who named no model may have a new one, too, unless there is a checkpoint to go on from.
+        """
+        if row.kept:
+            more = self.model_count - row.permitted.shape[1]
+            permitted = np.pad(row.permitted, ((0, 0), (0, more)))
+            return dataclasses.replace(row, permitted=permitted, anew=self.carried_over(row.anew) if row.anew else None)
+        granted, ints = self._granted_to(row.request), row.ints.copy()
+        ints[3] = granted.model
+        permitted = granted.permitted & row.allowed[:, None]
+        plain = bool((self._told(row.allowed, granted.model) == permitted).all())
+        return dataclasses.replace(row, ints=ints, permitted=permitted, plain=plain)
 
     def nodes_of(self, row: TaskRow) -> frozenset[str]:
         """Return the names of the nodes that a request may run on."""
@@ -183,13 +169,12 @@ class Catalog:
         ints[3:] = model, kept.steps
         floats[0] += kept.bits
         permitted = row.permitted & (np.arange(self.model_count) == model)[None, :]
-        told = row.allowed[:, None] & self._models.available & (np.arange(self.model_count) == model)[None, :]
         return dataclasses.replace(
             row,
             ints=ints,
             floats=floats,
             permitted=permitted,
-            plain=bool((told == permitted).all()) and row.request.wish.steps is None,
+            plain=bool((self._told(row.allowed, model) == permitted).all()) and row.request.wish.steps is None,
             kept=kept.step,
             anew=row,
         )
@@ -307,7 +292,10 @@ class Catalog:
         shape = (self.model_count, len(self.fleet.categories), len(self.fleet.steps))
         quality, memory = np.zeros(shape), np.zeros(self.model_count)
         for row, model in enumerate(self.fleet.models):
-            quality[row], memory[row] = model.quality, model.memory_bytes
+            memory[row] = model.memory_bytes
+            for category, values in enumerate(model.quality):
+                if values:
+                    quality[row, category] = values
         # Row LOCAL holds the first device that has a model; the other devices are a factor away (`device_step_scale`).
         times = np.min(self.speed, axis=0)
         times[LOCAL] = self._reference_device()
@@ -394,16 +382,30 @@ class Catalog:
 
     # wishes
 
-    def _grant(self, origin: str, wish: Wish) -> _Granted:
-        """Turn a wish of a device's requests into rows, or say what is wrong with it."""
-        allowed, wanted = self._allowed(origin, wish), self._wanted_models(wish)
+    def _granted_to(self, request: Request) -> Granted:
+        drawn = [name for name, row in self._categories.items() if self._able[row] != ()]
+        if request.category not in drawn:
+            raise NothingDrawsError(request.category, drawn)
+        able = self._able[self._categories[request.category]]
+        return self._granted(request.origin, request.wish, None if able is None else request.category)
+
+    def _told(self, allowed: NDArray[np.bool_], model: int) -> NDArray[np.bool_]:
+        """bool[N, M]: what the State's own columns permit."""
+        told = allowed[:, None] & self._models.available
+        return told & (np.arange(self.model_count) == model)[None, :] if model != ANY else told
+
+    def _grant(self, origin: str, wish: Wish, category: str | None) -> Granted:
+        """Turn a wish of a device's requests into rows, or say what is wrong with it.
+
+        category: of the prompt, where not every model draws such prompts.
+        """
+        allowed, wanted = self._allowed(origin, wish), self._wanted_models(wish, category)
         has = self.speed[self._device_rows[origin], :, :, 0] < np.inf
         permitted = allowed[:, None] & wanted[None, :] & has
         self._check_possible(origin, wish, allowed, permitted)
-        model = self.models[wish.models[0]] if len(set(wish.models)) == 1 else ANY
-        told = allowed[:, None] & self._models.available
-        told = told & (np.arange(self.model_count) == model)[None, :] if model != ANY else told
-        return _Granted(model, self._steps(wish), allowed, permitted, bool((told == permitted).all()))
+        model = int(np.flatnonzero(wanted)[0]) if (wish.models or category) and np.sum(wanted) == 1 else ANY
+        plain = bool((self._told(allowed, model) == permitted).all())
+        return Granted(model, self._steps(wish), allowed, permitted, plain)
 
     def _allowed(self, origin: str, wish: Wish) -> NDArray[np.bool_]:
         """bool[N]: nodes that the wish permits."""
@@ -422,10 +424,24 @@ class Catalog:
             allowed[1:] = False
         return allowed
 
-    def _wanted_models(self, wish: Wish) -> NDArray[np.bool_]:
+    def _wanted_models(self, wish: Wish, category: str | None) -> NDArray[np.bool_]:
+        """bool[M]: models that the wish permits, and that draw such prompts."""
         _known("model", wish.models, self.models, param="edgegen.models")
         rows = [self.models[name] for name in wish.models] or list(range(len(self.models)))
+        if category is not None:
+            able = self._able[self._categories[category]] or ()
+            rows = [row for row in rows if row in able]
+            if not rows:
+                raise InputError(
+                    f"{' and '.join(wish.models)} cannot draw a prompt of the category {category!r}, on which it was never"
+                    f" measured; models that can: {', '.join(self.model_names[row] for row in able)}",
+                    param="model",
+                )
         return np.isin(np.arange(self.model_count), rows)
+
+    def _drawing(self, category: int) -> tuple[int, ...] | None:
+        rows = tuple(row for row, model in enumerate(self.fleet.models) if model.draws(category))
+        return None if len(rows) == len(self.fleet.models) else rows
 
     def _steps(self, wish: Wish) -> int:
         if wish.steps is not None and wish.steps not in self.step_rows:

@@ -20,6 +20,7 @@ from edgegen.dispatch.catalog import Catalog, TaskRow
 from edgegen.dispatch.choices import Option, Table
 from edgegen.dispatch.deciding import Answer, Choice, Decider, builtin_choice
 from edgegen.dispatch.explaining import refusal, verdict
+from edgegen.dispatch.fleet import Fleet
 from edgegen.dispatch.journal import AbstractJournal, NoJournal, entry
 from edgegen.dispatch.messages import (
     Abandoned,
@@ -32,6 +33,7 @@ from edgegen.dispatch.messages import (
     Kept,
     Load,
     Loaded,
+    ModelAdded,
     NodeJoined,
     NodeLost,
     Progressed,
@@ -65,7 +67,7 @@ class Dispatcher:
     ):
         if max_waiting < 1 or ahead < 0:
             raise InputError(f"expected max_waiting >= 1 and ahead >= 0, got {max_waiting} and {ahead}")
-        self.catalog, self.fleet, self.books = catalog, catalog.fleet, Books(catalog)
+        self.books = Books(catalog)
         self.max_waiting, self.ahead = max_waiting, ahead
         self.journal = journal or NoJournal()
         self._orders = Orders(self.books)
@@ -76,6 +78,16 @@ class Dispatcher:
         self._left: dict[str, int] = {}  # how many more requests the nodes took after the last plan
         self._seq = 0
         self._unwritten: collections.deque[tuple] = collections.deque()  # what `entry` takes, one for each event
+
+    @property
+    def catalog(self) -> Catalog:
+        """The names and rows of this moment."""
+        return self.books.catalog
+
+    @property
+    def fleet(self) -> Fleet:
+        """The machines and models of this moment."""
+        return self.catalog.fleet
 
     @property
     def waiting(self) -> tuple[str, ...]:
@@ -153,7 +165,7 @@ class Dispatcher:
             case Progressed(id) | Released(id) | Finished(id) | Failed(id):
                 if id in self.books:
                     yield from self._ran(event, now_s)
-            case NodeJoined() | NodeLost() | Loaded():
+            case NodeJoined() | NodeLost() | Loaded() | ModelAdded():
                 yield from self._changed(event)
                 for entry in self._waiting.values():
                     entry.review_s = -math.inf  # this may change what is right for any of them
@@ -183,8 +195,11 @@ class Dispatcher:
                 yield from self._again(self.books.end(id, now_s), node, reason, retry=retry)
                 yield from self._replan(now_s)
 
-    def _changed(self, event: NodeJoined | NodeLost | Loaded) -> Iterator[Command]:
-        """Hear about a node."""
+    def _changed(self, event: NodeJoined | NodeLost | Loaded | ModelAdded) -> Iterator[Command]:
+        """Hear about a node, or about a model on some of them."""
+        if isinstance(event, ModelAdded):
+            yield from self._added(event)
+            return
         book = self.books.nodes[self.catalog.node(event.node).name]
         match event:
             case NodeJoined(node):
@@ -251,6 +266,18 @@ class Dispatcher:
             if model not in book.resident and model not in book.loading:
                 book.loading.add(model)
                 yield Load(node, model)
+
+    def _added(self, event: ModelAdded) -> Iterator[Command]:
+        """Go on with one more model; nodes that have room for it load it before somebody asks."""
+        self.books.turn_to(Catalog(self.fleet.with_model(event.spec, event.speeds, event.categories)))
+        for waits in self._waiting.values():
+            waits.row = self.catalog.carried_over(waits.row)
+            waits.nodes = self.catalog.nodes_of(waits.row)
+        for node in event.speeds:
+            book = self.books.nodes[node]
+            if book.alive and self.books.fits(node, event.spec.name):
+                book.loading.add(event.spec.name)
+                yield Load(node, event.spec.name)
 
     def _again(self, run: Run, node: str, reason: str, *, retry: bool) -> Iterator[Command]:
         """Put a request whose node failed back among the waiting ones, away from that node, or give it up."""

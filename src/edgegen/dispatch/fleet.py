@@ -2,7 +2,10 @@
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from typing import Any, Literal
+
+from edgegen.core.errors import InputError, UnknownNameError
 
 Tier = Literal["device", "edge", "cloud"]
 TIERS: tuple[str, ...] = ("device", "edge", "cloud")
@@ -63,8 +66,13 @@ class ModelSpec:
     """What a model gives and needs anywhere."""
 
     name: str
-    quality: tuple[tuple[float, ...], ...]  # expected quality per category and offered step count
+    # Expected quality per category and offered step count; an empty row, or none, is of prompts that it cannot draw.
+    quality: tuple[tuple[float, ...], ...]
     memory_bytes: float
+
+    def draws(self, category: int) -> bool:
+        """Tell whether it can draw prompts of a category, by its position in the fleet's."""
+        return category < len(self.quality) and bool(self.quality[category])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,12 +88,36 @@ class Fleet:
         """Return plain data for a journal's first line."""
         return dataclasses.asdict(self)
 
+    def with_model(
+        self, model: ModelSpec, speeds: Mapping[str, Speed], categories: tuple[str, ...] | None = None
+    ) -> "Fleet":
+        """Return this fleet with one more model behind its others, on these nodes.
+
+        categories: those of this fleet, and behind them those that come with the model. **Raises** `InputError`.
+        """
+        categories = self.categories if categories is None else categories
+        if any(known.name == model.name for known in self.models):
+            raise InputError(f"there is a model named {model.name!r} already; names must differ", param="name")
+        if categories[: len(self.categories)] != self.categories:
+            raise InputError(f"categories must begin with {', '.join(self.categories)}, got {', '.join(categories)}")
+        names = [node.name for node in self.nodes]
+        for name in speeds:
+            if name not in names:
+                raise UnknownNameError("node", name, names, param="nodes")
+        nodes = tuple(
+            dataclasses.replace(node, speeds={**node.speeds, model.name: speeds[node.name]})
+            if node.name in speeds
+            else node
+            for node in self.nodes
+        )
+        return Fleet(nodes, (*self.models, model), categories, self.steps)
+
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> "Fleet":
         """Read back what `to_dict` wrote (after JSON: lists for tuples)."""
         return cls(
             nodes=tuple(_node(entry) for entry in data["nodes"]),
-            models=tuple(_model(entry) for entry in data["models"]),
+            models=tuple(model_from(entry) for entry in data["models"]),
             categories=tuple(data["categories"]),
             steps=tuple(int(count) for count in data["steps"]),
         )
@@ -96,5 +128,6 @@ def _node(entry: dict[str, Any]) -> NodeSpec:
     return NodeSpec(**{**entry, "speeds": speeds, "link": Link(**entry["link"])})
 
 
-def _model(entry: dict[str, Any]) -> ModelSpec:
+def model_from(entry: dict[str, Any]) -> ModelSpec:
+    """Read a model back from plain data (after JSON: lists for tuples)."""
     return ModelSpec(**{**entry, "quality": tuple(tuple(row) for row in entry["quality"])})

@@ -7,6 +7,8 @@ import dataclasses
 import math
 from typing import Literal
 
+from edgegen.dispatch.fleet import ModelSpec, Speed
+
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
@@ -155,11 +157,22 @@ class Loaded:
 
 
 @dataclasses.dataclass(frozen=True)
+class ModelAdded:
+    """There is one more model, behind the others."""
+
+    spec: ModelSpec
+    speeds: dict[str, Speed]  # of the nodes that can run it
+    categories: tuple[str, ...]  # of prompts, from now on: those of before, and what came with it
+
+
+@dataclasses.dataclass(frozen=True)
 class Tick:
     """Time has passed."""
 
 
-Event = Arrived | Progressed | Released | Finished | Failed | Abandoned | NodeJoined | NodeLost | Loaded | Tick
+Event = (
+    Arrived | Progressed | Released | Finished | Failed | Abandoned | NodeJoined | NodeLost | Loaded | ModelAdded | Tick
+)
 
 
 # Commands

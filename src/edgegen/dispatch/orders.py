@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from edgegen.dispatch.books import Books, Run, speed_at
+from edgegen.dispatch.catalog import Catalog
 from edgegen.dispatch.choices import Table
 from edgegen.dispatch.deciding import Choice
 from edgegen.dispatch.messages import Command, Evict, Load, Retarget, Start
@@ -15,7 +16,12 @@ class Orders:
     """Gives orders to the nodes and books them."""
 
     def __init__(self, books: Books):
-        self.books, self.catalog = books, books.catalog
+        self.books = books
+
+    @property
+    def catalog(self) -> Catalog:
+        """The names and rows of this moment."""
+        return self.books.catalog
 
     def start(
         self, table: Table, at: int, choice: Choice, *, attempt: int, policy: str, now_s: float

@@ -10,6 +10,7 @@ from typing import Any
 
 from edgegen.core.errors import InputError
 from edgegen.dispatch import messages
+from edgegen.dispatch.fleet import Speed, model_from
 from edgegen.dispatch.messages import Command, Event, Kept, Limits, Request, Split, Wish
 
 _PARTS: dict[str, Callable[[dict], Any]] = {
@@ -17,6 +18,9 @@ _PARTS: dict[str, Callable[[dict], Any]] = {
     "actual": lambda data: Split(**data),
     "predicted": lambda data: Split(**data),
     "kept": lambda data: Kept(**data) if data is not None else None,
+    "spec": lambda data: model_from(from_plain(data)),
+    "speeds": lambda data: {node: Speed(**from_plain(speed)) for node, speed in data.items()},
+    "categories": tuple,
 }
 _to_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
 EVENTS = {
@@ -31,6 +35,7 @@ EVENTS = {
         messages.NodeJoined,
         messages.NodeLost,
         messages.Loaded,
+        messages.ModelAdded,
         messages.Tick,
     )
 }

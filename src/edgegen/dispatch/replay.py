@@ -113,7 +113,7 @@ class _World:
         machines: Machines,
     ):
         self.machines = machines
-        self.dispatcher, self.catalog = dispatcher, dispatcher.catalog
+        self.dispatcher = dispatcher
         self.nodes = {name: _Node() for name in self.catalog.nodes}
         self.jobs: dict[str, _Job] = {}
         self.open: dict[str, Request] = {request.id: request for request in arrivals}
@@ -128,6 +128,10 @@ class _World:
             self._at(request.arrived_s, Arrived(request))
         for at_s, event in events:
             self._at(at_s, event)
+
+    @property
+    def catalog(self) -> Catalog:
+        return self.dispatcher.catalog
 
     def run(self) -> list[Outcome]:
         while self._heap:

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 
 from edgegen.dispatch.books import NodeBook, Run
-from edgegen.dispatch.catalog import TaskRow
+from edgegen.dispatch.catalog import Catalog, TaskRow
 from edgegen.dispatch.choices import Option, Table
 from edgegen.dispatch.deciding import Choice
 from edgegen.dispatch.messages import Command, Kept, Migrate
@@ -51,9 +51,13 @@ class Rescuer(AbstractRescuer):
     """Shortens what can be shortened, and moves what would be in time elsewhere."""
 
     def __init__(self, orders: Orders, admission: Admission, tabulate: Tabulate):
-        self._orders, self._books, self._catalog = orders, orders.books, orders.catalog
+        self._orders, self._books = orders, orders.books
         self._admission, self._tabulate = admission, tabulate
         self._next_s = -math.inf
+
+    @property
+    def _catalog(self) -> Catalog:
+        return self._books.catalog
 
     @property
     def watches(self) -> bool:

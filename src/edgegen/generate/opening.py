@@ -1,8 +1,9 @@
-"""Open the folder of a model by what it is: ONNX parts, or a pipeline of diffusers."""
+"""Open the folder of a model by what it is: an adapter, ONNX parts, or a pipeline of diffusers."""
 
 from pathlib import Path
 
 from edgegen.core.errors import InputError
+from edgegen.generate.backends.adapted import AdaptedBackend, is_adapter
 from edgegen.generate.backends.onnx import OnnxBackend, has_parts
 from edgegen.generate.engine import Backend
 
@@ -12,6 +13,8 @@ def open_folder(folder: Path) -> Backend:
 
     torch is loaded only for a pipeline, and has to be installed for it.
     """
+    if is_adapter(folder):
+        return AdaptedBackend(folder)
     if has_parts(folder) or not (folder / "model_index.json").is_file():
         return OnnxBackend(folder)
     try:

@@ -9,10 +9,13 @@ import numpy as np
 
 from edgegen.core.errors import InputError, suggest
 from edgegen.generate import builtin
+from edgegen.generate.adapter_files import ADAPTER, read_card
+from edgegen.generate.backends.adapted import AdaptedBackend, is_adapter
 from edgegen.generate.backends.onnx import PARTS, OnnxBackend, part_file
-from edgegen.generate.engine import NO_GUIDANCE, Engine, EngineRequest
-from edgegen.generate.grammar import CATEGORIES, Scene, held_out_scenes
+from edgegen.generate.engine import NO_GUIDANCE, Backend, Engine, EngineRequest
+from edgegen.generate.grammar import CATEGORIES, Scene, held_out, held_out_scenes, sample_novel
 from edgegen.generate.judge import Judge
+from edgegen.generate.words import NOVEL, OBJECTS
 
 
 @dataclass
@@ -25,19 +28,25 @@ class _Batch:
 
 
 class OnnxSubject:
-    """An ONNX model folder in the engine, one thread, all requests of a batch at the same step."""
+    """An ONNX model folder, or an adapter on its base, in the engine; one thread, all requests of a batch at the same step."""
 
-    categories: Sequence[str] = CATEGORIES
     picture_px = builtin.SIDE
 
     def __init__(self, name: str, folder: Path) -> None:
         self._sampling = builtin.sampling(folder)
         self.name = name
-        self.files: Sequence[Path] = [part_file(folder, part) for part in PARTS]
+        self.categories: Sequence[str] = CATEGORIES
+        self.files: Sequence[Path] = [folder / ADAPTER]
+        if is_adapter(folder):
+            card = read_card(folder)
+            self.name, self.categories = card.name, card.categories or CATEGORIES
+            self._backend: Backend = AdaptedBackend(folder, threads=1)
+        else:
+            self.files = [part_file(folder, part) for part in PARTS]
+            self._backend = OnnxBackend(folder, threads=1)
         self.sampler = self._sampling.sampler
         self.guidance: float | None = self._sampling.guidance
         self.passes_per_step = 2 if self._sampling.guidance > NO_GUIDANCE else 1
-        self._backend = OnnxBackend(folder, threads=1)
 
     @functools.cached_property
     def _judge(self) -> Judge:
@@ -45,7 +54,7 @@ class OnnxSubject:
 
     def captions(self, category: str, count: int, seed: int) -> tuple[list[str], list[Scene]]:
         """Draw held-out scenes of a category; their captions were never trained on."""
-        scenes = held_out_scenes(category, count, seed)
+        scenes = _novel_scenes(count, seed) if category == NOVEL else held_out_scenes(category, count, seed)
         return [scene.caption() for scene in scenes], scenes
 
     def start(self, captions: Sequence[str], steps: int, seeds: Sequence[int]) -> _Batch:
@@ -79,6 +88,17 @@ class OnnxSubject:
         batch = self.start(["a red circle"], 1, [0])
         self.step(batch)
         self.finish(batch)
+
+
+def _novel_scenes(count: int, seed: int) -> list[Scene]:
+    """Draw scenes that show what the built-in models were never shown, each thing as often as any other."""
+    rng, things = np.random.default_rng([seed, len(CATEGORIES)]), tuple(OBJECTS)
+    scenes: list[Scene] = []
+    while len(scenes) < count:
+        scene = sample_novel(rng, things[len(scenes) % len(things)])
+        if held_out(scene):
+            scenes.append(scene)
+    return scenes
 
 
 def open_onnx(model: str) -> OnnxSubject:

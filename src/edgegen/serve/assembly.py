@@ -9,6 +9,7 @@ from edgegen.serve.auth import Keys
 from edgegen.serve.intake import Intake
 from edgegen.serve.jobs.keeper import Jobs
 from edgegen.serve.keyring import Keyring
+from edgegen.serve.publishing import Publisher
 from edgegen.serve.runtime import Runtime
 from edgegen.serve.storage.place import Storage
 from edgegen.serve.workers.entrance import Entrance
@@ -23,6 +24,7 @@ class Gateway:
     keys: Keys
     keyring: Keyring
     admission: Admission
+    publisher: Publisher
     tracer: AbstractTracer
     storage: Storage | None = None  # None: nothing outlives the process; no jobs, and only the configured keys
     jobs: Jobs | None = None

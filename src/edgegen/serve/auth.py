@@ -123,11 +123,7 @@ class Keys:
         caller = self._find(key.strip())
         if caller is None:
             raise _refusal("the API key is not one of this gateway's", "invalid_api_key")
-        needed = scope_of(path)
-        if not caller.may(needed):
-            have = ", ".join(sorted(caller.scopes))
-            text = f"the API key {caller.name!r} is for {have}; this address needs the scope {needed}"
-            raise Problem(403, text, code="insufficient_scope")
+        require(caller, scope_of(path))
         return caller
 
     def _find(self, key: str) -> Caller | None:
@@ -142,6 +138,14 @@ class Keys:
         if entry is not None and hmac.compare_digest(given, entry.sha256):
             return entry.caller
         return None
+
+
+def require(caller: Caller, scope: str | None) -> None:
+    """Refuse a caller whose key does not open what needs a scope. **Raises** `Problem` 403."""
+    if not caller.may(scope):
+        have = ", ".join(sorted(caller.scopes))
+        text = f"the API key {caller.name!r} is for {have}; this address needs the scope {scope}"
+        raise Problem(403, text, code="insufficient_scope")
 
 
 def new_key() -> tuple[str, str]:

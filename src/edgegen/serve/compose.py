@@ -21,6 +21,7 @@ from edgegen.serve.intake import Intake
 from edgegen.serve.jobs.keeper import Jobs
 from edgegen.serve.jobs.telling import Targets
 from edgegen.serve.keyring import Keyring
+from edgegen.serve.publishing import Publisher
 from edgegen.serve.runtime import Runtime
 from edgegen.serve.storage.place import Storage
 from edgegen.serve.teller import Teller
@@ -88,6 +89,7 @@ def compose(
         keys,
         keyring,
         admission,
+        Publisher(config, runtime, intake),
         tracer or NoTracer(),
         storage=storage,
         jobs=jobs,

@@ -8,7 +8,7 @@ from edgegen.serve.assembly import Gateway
 from edgegen.serve.described import ERRORS, describe
 from edgegen.serve.direct import Direct
 from edgegen.serve.guard import Guard
-from edgegen.serve.routes import images, jobs, observe, page, plan, workers
+from edgegen.serve.routes import images, jobs, models, observe, page, plan, workers
 from edgegen.serve.wire import FIELDS
 
 
@@ -27,6 +27,7 @@ def build_app(gateway: Gateway) -> FastAPI:
     app.include_router(plan.router(gateway), responses=ERRORS)
     app.include_router(observe.router(gateway), responses=ERRORS)
     app.include_router(observe.operations(gateway), responses=ERRORS)
+    app.include_router(models.router(gateway), responses=ERRORS)
     app.include_router(workers.router(gateway), responses=ERRORS)
     page.install(app)
     describe(app)

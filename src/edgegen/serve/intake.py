@@ -21,6 +21,10 @@ class Intake:
         self._weights = config.objective
         self._numbers = itertools.count()
 
+    def admit(self, model: str) -> None:
+        """Take requests for one more model."""
+        self._models.append(model)
+
     def requests(self, body: ImageBody | PlanBody, *, now_s: float) -> list[Request]:
         """Return one Request per wanted picture.
 

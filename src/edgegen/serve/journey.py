@@ -133,6 +133,10 @@ class Roads:
             due_s=self._left_s(ticket.record.request),
         )
 
+    def know(self, fleet: Fleet) -> None:
+        """Take over what nodes can run from now on; they are the same nodes."""
+        self.nodes.update({node.name: node for node in fleet.nodes})
+
     def release(self, job_id: str, node: str) -> None:
         """Let a picture be given back by its node."""
         self.workers[node].release(job_id)

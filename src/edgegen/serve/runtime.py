@@ -22,6 +22,7 @@ from edgegen.dispatch.messages import (
     Load,
     Loaded,
     Migrate,
+    ModelAdded,
     NodeJoined,
     NodeLost,
     Progressed,
@@ -178,6 +179,16 @@ class Runtime:
     def ready(self) -> bool:
         """Tell whether a picture could be made now."""
         return self.accepting and any(worker.alive for worker in self.roads.workers.values())
+
+    def add(self, event: ModelAdded, folder: str) -> None:
+        """Serve one more model from a folder of this machine, from now on. **Raises** `WorkerError` or `InputError`."""
+        if not self.accepting:
+            raise WorkerError("the gateway is closing; ask another one")
+        fleet = self.dispatcher.fleet.with_model(event.spec, event.speeds, event.categories)
+        for node in event.speeds:
+            self.roads.workers[node].learn(event.spec.name, folder)
+        self.roads.know(fleet)
+        self.feed(event)
 
     # events in, commands out
 

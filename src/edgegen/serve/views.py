@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from edgegen.dispatch.fleet import ModelSpec
 from edgegen.registry import policies
 from edgegen.serve.runtime import Runtime
 from edgegen.serve.store import Record
@@ -14,24 +15,24 @@ def nodes_view(runtime: Runtime) -> dict[str, Any]:
 
 def models_view(runtime: Runtime) -> dict[str, Any]:
     """Return the models in OpenAI's shape, with what was measured about them."""
+    return {"object": "list", "data": [model_view(runtime, model) for model in runtime.dispatcher.fleet.models]}
+
+
+def model_view(runtime: Runtime, model: ModelSpec) -> dict[str, Any]:
+    """Return one model as it is listed."""
     fleet = runtime.dispatcher.fleet
+    rows = zip(fleet.categories, model.quality, strict=False)
     return {
-        "object": "list",
-        "data": [
-            {
-                "id": model.name,
-                "object": "model",
-                "created": int(runtime.began),
-                "owned_by": "edgegen",
-                "edgegen": {
-                    "nodes": [node.name for node in fleet.nodes if model.name in node.speeds],
-                    "steps": list(fleet.steps),
-                    "quality": dict(zip(fleet.categories, map(list, model.quality), strict=True)),
-                    "memory_bytes": model.memory_bytes,
-                },
-            }
-            for model in fleet.models
-        ],
+        "id": model.name,
+        "object": "model",
+        "created": int(runtime.began),
+        "owned_by": "edgegen",
+        "edgegen": {
+            "nodes": [node.name for node in fleet.nodes if model.name in node.speeds],
+            "steps": list(fleet.steps),
+            "quality": {category: list(row) for category, row in rows if row},
+            "memory_bytes": model.memory_bytes,
+        },
     }
 
 

@@ -115,6 +115,7 @@ FIELDS: dict[str, list[str]] = {
     "edgegen": list(PlanExtension.model_fields),
     "edgegen.weights": list(Weights.model_fields),
     "job": ["webhook"],  # on top of the body's, in a job
+    "publication": ["name", "nodes"],
 }
 
 

@@ -15,10 +15,11 @@ import onnxruntime
 from edgegen.core.errors import EdgegenError
 from edgegen.generate.byte_pairs import BytePairs
 from edgegen.generate.fingerprints import of_files
-from edgegen.generate.grammar import parse
+from edgegen.generate.grammar import PromptError, parse
 from edgegen.generate.schedules import PREDICTIONS, SHIFTED_COSINE, AbstractSchedule, Discrete
 
 PARTS = ("text", "unet", "decoder")
+SCHEDULE = "schedule.json"
 
 
 class BackendError(EdgegenError):
@@ -34,12 +35,11 @@ class OnnxBackend:
         self._fingerprint: str | None = None
         kept = json.loads(files["vocabulary"].read_text())
         self._tokenize = (
-            _pairs(kept) if "pairs" in kept else _Words(kept["words"], kept["start"], kept["end"], kept["length"])
+            _pairs(kept) if "pairs" in kept else Words(kept["words"], kept["start"], kept["end"], kept["length"])
         )
-        self._schedule = SHIFTED_COSINE
-        if (folder / "schedule.json").is_file():
-            self._files.append(folder / "schedule.json")
-            self._schedule = _schedule(json.loads((folder / "schedule.json").read_text()))
+        self._schedule = read_schedule(folder)
+        if (folder / SCHEDULE).is_file():
+            self._files.append(folder / SCHEDULE)
         self._text, self._unet, self._decoder = (open_session(files[part], threads) for part in PARTS)
         _, channels, height, width = self._unet.get_inputs()[0].shape
         self.latent_shape: tuple[int, int, int] = (channels, height, width)
@@ -71,13 +71,15 @@ class OnnxBackend:
 
     def decode(self, latents: np.ndarray) -> np.ndarray:
         """Turn latents into pictures uint8[B, side, side, 3]."""
-        planes = first_output(self._decoder, {"latents": latents})
-        return np.rint((np.clip(planes, -1, 1) + 1) * 127.5).astype(np.uint8).transpose(0, 2, 3, 1)
+        return to_pictures(first_output(self._decoder, {"latents": latents}))
 
 
 @dataclass(frozen=True)
-class _Words:
-    """The built-in models' own language: every word is a token, said in the one form that they were trained on."""
+class Words:
+    """The built-in models' own language: every word is a token, said in the one form that they were trained on.
+
+    **Raises** `PromptError` for a word of the language that this model was never shown.
+    """
 
     words: dict[str, int]
     start: int
@@ -89,6 +91,8 @@ class _Words:
         ids = np.full((len(prompts), self.length), self.end, np.int64)
         for row, prompt in enumerate(prompts):
             words = parse(prompt).caption().replace(",", " ,").split() if prompt else []
+            if strange := tuple(word for word in words if word not in self.words):
+                raise PromptError(f"this model was never shown {', '.join(strange)}; ask another one", unknown=strange)
             ids[row, : len(words) + 1] = [self.start, *(self.words[word] for word in words)]
         return ids
 
@@ -98,10 +102,19 @@ def _pairs(kept: dict[str, Any]) -> BytePairs:
     return BytePairs(tables["vocabulary"], tables["merges"], **marks)
 
 
-def _schedule(kept: dict[str, Any]) -> Discrete:
+def read_schedule(folder: Path) -> AbstractSchedule:
+    """Return the noise schedule of a model's folder: that of the built-in models where it does not say."""
+    if not (folder / SCHEDULE).is_file():
+        return SHIFTED_COSINE
+    kept = json.loads((folder / SCHEDULE).read_text())
     alphas = np.array(kept["alphas"], float)
     digest = hashlib.blake2b(alphas.tobytes(), digest_size=4).hexdigest()
     return Discrete(f"betas {digest}, {kept['prediction']}", alphas, PREDICTIONS[kept["prediction"]])
+
+
+def to_pictures(planes: np.ndarray) -> np.ndarray:
+    """Turn a decoder's planes float32[B, 3, side, side] in [-1, 1] into pictures uint8[B, side, side, 3]."""
+    return np.rint((np.clip(planes, -1, 1) + 1) * 127.5).astype(np.uint8).transpose(0, 2, 3, 1)
 
 
 def has_parts(folder: Path) -> bool:

@@ -58,8 +58,11 @@ class BuiltinMaker(AbstractMaker):
         slots: int = 1,
         loading: Callable[[], contextlib.AbstractContextManager] = contextlib.nullcontext,
     ):
-        self._folders, self._open, self._slots, self._loading = folders, open_backend, slots, loading
+        self._folders, self._open, self._slots, self._loading = dict(folders), open_backend, slots, loading
         self._models: dict[str, _Model] = {}
+
+    def learn(self, model: str, folder: str) -> None:
+        self._folders[model] = folder
 
     def load(self, model: str) -> None:
         if model not in self._models:

@@ -182,6 +182,19 @@ async def loads_and_evicts(make: MakeWorker) -> None:
         await worker.evict("shapes-s")
 
 
+async def learns_or_says_that_it_does_not(make: MakeWorker) -> None:
+    """A worker is told of a new model, or refuses with a WorkerError, and goes on making pictures."""
+    async with opened(make) as worker:
+        try:
+            worker.learn("new", "nowhere")
+            learns = True
+        except WorkerError:
+            learns = False
+        report = await worker.run(job(steps=1), _ignore)
+    assert learns == worker.abilities.learns, f"its abilities say {worker.abilities.learns}, it did {learns}"
+    assert report.id == "one", "the worker goes on with the next one"
+
+
 async def refuses_when_closed(make: MakeWorker) -> None:
     """A closed worker is not alive, says so when it is asked to work, and can be closed again."""
     worker = make()
@@ -206,6 +219,7 @@ CHECKS: tuple[Callable[[MakeWorker], Awaitable[None]], ...] = (
     goes_on_from_a_checkpoint_or_starts_anew,
     may_be_told_when_things_are_due,
     loads_and_evicts,
+    learns_or_says_that_it_does_not,
     refuses_when_closed,
 )
 

@@ -13,7 +13,7 @@ from edgegen.core.errors import WorkerError
 from edgegen.serve.workers.errands import AbstractSpokenWorker, resolve
 from edgegen.serve.workers.line import ENDED, Line
 from edgegen.serve.workers.messages import PROTOCOL, encode
-from edgegen.serve.workers.protocol import WorkerGoneError
+from edgegen.serve.workers.protocol import Abilities, WorkerGoneError
 from edgegen.serve.workers.spawn import WorkerProcess, process_arguments
 
 log = structlog.get_logger(__name__)
@@ -28,9 +28,12 @@ GRACE_S = 1.0  # between `bye` and the end by force
 class ProcessWorker(AbstractSpokenWorker):
     """A worker process for one node, kept alive."""
 
+    abilities = Abilities(learns=True)
+
     def __init__(self, node: str, *, maker: str = "builtin", slots: int = 1, folders: Mapping[str, str] | None = None):
         super().__init__(node)
         self._arguments = process_arguments(maker=maker, slots=slots, folders=folders or {})
+        self._learnt: dict[str, str] = {}  # folders of models that came later; every new process is told again
         self._process: WorkerProcess | None = None
         self._line: Line | None = None
         self._hello: asyncio.Future[dict[str, Any]] | None = None
@@ -41,6 +44,11 @@ class ProcessWorker(AbstractSpokenWorker):
         self._on_lost, self._on_joined = on_lost, on_joined
         line = await self._connect()
         self._keeper = asyncio.create_task(self._keep(line), name=f"worker {self.node}")
+
+    def learn(self, model: str, folder: str) -> None:
+        self._learnt[model] = folder
+        if self._line is not None:
+            self._line.send(encode("learn", model=model, folder=folder))
 
     async def close(self) -> None:
         if self._keeper is not None:
@@ -82,6 +90,8 @@ class ProcessWorker(AbstractSpokenWorker):
             self._drop("it did not start")
             raise WorkerError(f"the worker of node {self.node!r} did not say hello: {heard}")
         self._line = line
+        for model, folder in self._learnt.items():
+            line.send(encode("learn", model=model, folder=folder))
         return line
 
     async def _keep(self, line: Line) -> None:

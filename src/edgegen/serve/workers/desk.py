@@ -79,6 +79,10 @@ class Desk:
             self._send(released_at(self._maker, making))
             self.cancel(job_id)
 
+    def learn(self, model: str, folder: str) -> None:
+        """Note where the files of a new model are."""
+        self._maker.learn(model, folder)
+
     def load(self, model: str, pad_s: float) -> None:
         """Load a model as soon as there is room."""
         self._waiting.append(_Piece(load_id(model), self._load_alone(model, pad_s)))

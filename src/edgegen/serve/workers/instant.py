@@ -9,11 +9,13 @@ from edgegen.serve.workers.aim import Aim
 from edgegen.serve.workers.makers import ready_checkpoint, ready_done, ready_png
 from edgegen.serve.workers.making import PROGRESS_S
 from edgegen.serve.workers.messages import Job, Progress, Report, pack
-from edgegen.serve.workers.protocol import AbstractWorker, OnProgress, ReleasedError, WorkerGoneError
+from edgegen.serve.workers.protocol import Abilities, AbstractWorker, OnProgress, ReleasedError, WorkerGoneError
 
 
 class InstantWorker(AbstractWorker):
     """Answers in the gateway's own process; only what a job's pace asks for takes time."""
+
+    abilities = Abilities(learns=True)
 
     def __init__(self, node: str):
         self.node = node
@@ -69,6 +71,9 @@ class InstantWorker(AbstractWorker):
     def release(self, job_id: str) -> None:
         if job_id in self._aims:
             self._released.add(job_id)
+
+    def learn(self, model: str, folder: str) -> None:
+        del model, folder  # every model is the same picture
 
     async def close(self) -> None:
         self._open = False

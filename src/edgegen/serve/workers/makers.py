@@ -16,6 +16,10 @@ class AbstractMaker(abc.ABC):
     """Makes pictures step by step. A token stands for a picture in the making; whoever drops it ends the work."""
 
     @abc.abstractmethod
+    def learn(self, model: str, folder: str) -> None:
+        """Note where the files of a new model are; it is loaded when it is asked for."""
+
+    @abc.abstractmethod
     def load(self, model: str) -> None:
         """Bring a model into memory; having it already is fine."""
 
@@ -96,6 +100,9 @@ class InstantMaker(AbstractMaker):
         self._png = ready_png()
         self._models: set[str] = set()
         self._together: dict[str, list[_Ready]] = {}
+
+    def learn(self, model: str, folder: str) -> None:
+        del model, folder
 
     def load(self, model: str) -> None:
         self._models.add(model)

@@ -1,7 +1,7 @@
 """The words between the gateway and a worker process: one JSON object per line.
 
-Gateway to worker: `load`, `evict`, `start`, `retarget`, `release`, `cancel`, `bye`. Worker to gateway: `hello`, `alive`, `progress`,
-`finished`, `failed`, `released`, `loaded`. Imports nothing but the standard library, because a worker has to start quickly.
+Gateway to worker: `learn`, `load`, `evict`, `start`, `retarget`, `release`, `cancel`, `bye`. Worker to gateway: `hello`, `alive`,
+`progress`, `finished`, `failed`, `released`, `loaded`. Imports nothing but the standard library, because a worker has to start quickly.
 """
 
 import base64

@@ -138,6 +138,8 @@ def obey(desk: Desk, message: dict) -> bool:
             desk.release(decode_release(message))
         case "cancel":
             desk.cancel(message["id"])
+        case "learn":
+            desk.learn(message["model"], message["folder"])
         case "load":
             desk.load(message["model"], message["pad_s"])
         case "evict":

@@ -40,6 +40,7 @@ class Abilities:
 
     steps: bool = True  # it does the number of steps that a job says, and tells when the last one is done
     previews: bool = True  # it sends pictures of what is there so far
+    learns: bool = False  # it can be told where a new model is while it runs: it reads the gateway's own files
 
 
 class AbstractWorker(abc.ABC):
@@ -90,6 +91,13 @@ class AbstractWorker(abc.ABC):
         It is finished instead when its last step has begun, and in a worker that cannot give back, as here.
         """
         del job_id
+
+    def learn(self, model: str, folder: str) -> None:
+        """Hear where the files of a new model are, for whenever it is asked for.
+
+        **Raises** `WorkerError` in a worker that is not among those that learn, as here.
+        """
+        raise WorkerError(f"the worker of node {self.node!r} takes no model {model!r} from {folder} while it runs")
 
     def told(self) -> dict[str, Any]:
         """Return what the worker says about itself beyond being there, for people to look at."""

@@ -11,11 +11,13 @@ from collections.abc import Callable
 
 from edgegen.serve.workers.instant import InstantWorker
 from edgegen.serve.workers.messages import Job, Report
-from edgegen.serve.workers.protocol import AbstractWorker, OnProgress
+from edgegen.serve.workers.protocol import Abilities, AbstractWorker, OnProgress
 
 
 class ReplayWorker(AbstractWorker):
     """One slot in front of an instant maker; those behind wait in the order in which they came."""
+
+    abilities = Abilities(learns=True)
 
     def __init__(self, node: str):
         self.node = node
@@ -55,6 +57,9 @@ class ReplayWorker(AbstractWorker):
 
     def release(self, job_id: str) -> None:
         self._maker.release(job_id)
+
+    def learn(self, model: str, folder: str) -> None:
+        self._maker.learn(model, folder)
 
     async def close(self) -> None:
         await self._maker.close()
