@@ -148,6 +148,7 @@ def publish(
             f"mode {described.task.mode!r} makes no adapter; publish a run of ffa, fedit or fedex", param="run"
         )
     workshop = Workshop(described.task)
+    workshop.parts.put(workshop.base, progress.arrays)
     provenance = {**described.plain(), "rounds": len(progress.history), "ended": progress.ended}
     learnt = learnt_on(workshop.base, described.task.lora, progress.arrays, provenance=provenance)
     with progress_bar() as bar:
@@ -170,13 +171,14 @@ def _told(progress: Progress, described: Run) -> None:
 def _show(described: Run, progress: Progress, folder: Path, json: bool) -> None:
     from dataclasses import asdict
 
-    from edgegen.tune.showing import ROUND_COLUMNS, rounds_table
+    from edgegen.tune.showing import rounds_table
 
     if json:
         rounds = [asdict(one) for one in progress.history]
         print_json({"run": str(folder), **described.plain(), "rounds": rounds, "ended": progress.ended})
         return
-    print_table(f"{folder}: {described.settings.mode}, {described.task.base}", ROUND_COLUMNS, rounds_table(progress))
+    columns, lines = rounds_table(progress)
+    print_table(f"{folder}: {described.settings.mode}, {described.task.base}", columns, lines)
     say(f"ended by: {progress.ended}" if progress.ended else "cut off; edgegen tune run goes on with it")
 
 

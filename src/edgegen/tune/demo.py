@@ -13,11 +13,11 @@ from edgegen.tune.judging import Exam
 from edgegen.tune.pictures import Workshop
 from edgegen.tune.records import Progress
 from edgegen.tune.running import Run, carry_out, describe
-from edgegen.tune.showing import ROUND_COLUMNS, quality_rows, rounds_table, sheet
+from edgegen.tune.showing import quality_rows, rounds_table, sheet
 from edgegen.tune.sizes import declared
 from edgegen.tune.terrain import draw_places, usual_round
 
-SITES, PICTURES, ALPHA, ROUNDS, STEPS = 2, 240, 0.3, 5, 60
+SITES, PICTURES, ALPHA, ROUNDS, STEPS = 2, 240, 0.3, 8, 80
 PER_OBJECT, PER_KNOWN = 12, 8
 MODEL = "sd-1.5"  # of the modelled radio times: nobody has trouble to send the built-in adapter
 
@@ -28,10 +28,10 @@ class Shown:
 
     folder: Path
     pictures: list[Path]
+    round_columns: tuple[str, ...]
     rounds: list[tuple[Any, ...]]
     qualities: list[tuple[Any, ...]]
     radio: dict[str, float]  # of a round at the declared size
-    round_columns: tuple[str, ...] = ROUND_COLUMNS
     quality_columns: tuple[str, ...] = ("of", "before", "after")
 
     def to_dict(self) -> dict[str, Any]:
@@ -70,8 +70,8 @@ def run_demo(
     for site in places:
         files.append(folder / f"{site.name}.png")
         sheet(site, {"before": before, "after": after}).save(files[-1])
-    lines = rounds_table(progress, [radio["time_s"]] * len(progress.history))
-    return Shown(folder, files, lines, quality_rows({"before": before, "after": after}, places), radio)
+    columns, lines = rounds_table(progress, [radio["time_s"]] * len(progress.history))
+    return Shown(folder, files, columns, lines, quality_rows({"before": before, "after": after}, places), radio)
 
 
 def modelled(run: Run) -> dict[str, float]:

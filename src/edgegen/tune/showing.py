@@ -13,6 +13,9 @@ from edgegen.tune.judging import Marks
 from edgegen.tune.records import Progress
 from edgegen.tune.sites import Site
 
+ROUND_COLUMNS = (
+    "round", "sites", "late", "failed", "loss", "quality", "down [kB]", "up [kB]", "epsilon", "radio [s]",
+)  # fmt: skip
 SCALE, LABEL, MARGIN = 2, 14, 6  # side of a pixel, height of a line of text, pixels between groups
 
 
@@ -42,39 +45,25 @@ def sheet(site: Site, columns: Mapping[str, Marks], *, per_object: int = 2) -> I
     return page
 
 
-def rounds_table(progress: Progress, seconds: Sequence[float] = ()) -> list[tuple[Any, ...]]:
-    """Return a line per round: number, sites that answered, late, failed, loss, quality, bytes down and up, epsilon, modelled time."""
-    lines = []
-    for at, one in enumerate(progress.history):
-        lines.append(
-            (
-                one.number,
-                f"{one.answered}/{one.asked}",
-                one.late,
-                one.failed,
-                _number(one.metrics.get("loss")),
-                _number(one.quality.get("quality")),
-                one.down_bytes,
-                one.up_bytes,
-                _number(one.epsilon),
-                _number(seconds[at] if at < len(seconds) else None),
-            )
+def rounds_table(progress: Progress, seconds: Sequence[float] = ()) -> tuple[tuple[str, ...], list[tuple[Any, ...]]]:
+    """Return the columns that have something to say, and a line per round; `seconds` are modelled, of each round."""
+    lines = [
+        (
+            one.number,
+            f"{one.answered}/{one.asked}",
+            one.late or "",
+            one.failed or "",
+            _number(one.metrics.get("loss")),
+            _number(one.quality.get("quality")),
+            f"{one.down_bytes / 1e3:.0f}",
+            f"{one.up_bytes / 1e3:.0f}",
+            _number(one.epsilon),
+            _number(seconds[at] if at < len(seconds) else None),
         )
-    return lines
-
-
-ROUND_COLUMNS = (
-    "round",
-    "sites",
-    "late",
-    "failed",
-    "loss",
-    "quality",
-    "bytes down",
-    "bytes up",
-    "epsilon",
-    "radio [s]",
-)
+        for at, one in enumerate(progress.history)
+    ]
+    told = [at for at in range(len(ROUND_COLUMNS)) if any(line[at] != "" for line in lines)]
+    return tuple(ROUND_COLUMNS[at] for at in told), [tuple(line[at] for at in told) for line in lines]
 
 
 def quality_rows(columns: Mapping[str, Marks], places: Sequence[Site]) -> list[tuple[Any, ...]]:
