@@ -63,6 +63,15 @@ def test_settings_come_from_a_file_and_options_go_before_it(tmp_path):
     assert told["rounds"][0]["up_payload_bytes"] < told["rounds"][0]["down_bytes"]
 
 
+def test_a_run_ends_where_the_judged_quality_no_longer_rises(tmp_path):
+    file = tmp_path / "tune.toml"
+    file.write_text("[run]\nrounds = 6\nplateau = 0.9\npatience = 1\n")
+    told = json.loads(tune("run", "--out", str(tmp_path / "run"), "--settings", str(file), *SMALL, "--json"))
+    assert told["ended"] == "plateau"
+    assert len(told["rounds"]) < 6
+    assert all(0 <= one["quality"]["quality"] <= 1 for one in told["rounds"])
+
+
 def test_a_private_run_says_what_it_spends_and_no_loss(tmp_path):
     pytest.importorskip("opacus", reason="pip install -e .[federated]")
     told = json.loads(tune("run", "--out", str(tmp_path), "--rounds", "1", *SMALL, "--epsilon", "8", "--json"))

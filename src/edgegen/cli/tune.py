@@ -127,7 +127,9 @@ def judge(
 def publish(
     folder: Folder,
     name: Annotated[str, typer.Argument(help="Of the new model, such as shapes-s-harbour.")],
-    models: Annotated[Path, typer.Option(help="The folder of models that the gateway looks into.")] = Path("models"),
+    models: Annotated[Path, typer.Option(help="The folder of models that the gateway looks into.")] = Path(
+        "edgegen-runs/models"
+    ),
     gateway: Annotated[str | None, typer.Option(help="Address of a running gateway that is to serve it.")] = None,
     key: Annotated[str | None, typer.Option(envvar="EDGEGEN_KEY", help="A key with the scope admin.")] = None,
     nodes: Annotated[

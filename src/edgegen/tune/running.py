@@ -13,6 +13,7 @@ import numpy as np
 
 from edgegen.core.errors import ConfigError, InputError, UnknownNameError
 from edgegen.tune.accounting import epsilon_of_rounds, least_noise
+from edgegen.tune.judging import Exam
 from edgegen.tune.launch import Launch
 from edgegen.tune.learners import Arrays, Fitted
 from edgegen.tune.pictures import Task, Workshop, combine_fedex
@@ -23,6 +24,10 @@ from edgegen.tune.settings import FederatedSettings, PrivacySection, parse
 
 HERE, SIMULATION, PROCESSES = WAYS = ("here", "simulation", "processes")
 LEARNER = "edgegen.tune.pictures:make"
+PLATEAU_EXAM = (
+    10,
+    5,
+)  # captions of every novel object and known category, drawn after each round where a plateau ends a run
 RUN = "run.json"  # what a run's folder says of itself
 
 Told = Callable[[Progress], None]
@@ -99,7 +104,8 @@ def carry_out(run: Run, folder: Path, *, way: str = HERE, told: Told = lambda pr
     if way == HERE:
         from edgegen.tune.in_process import run_in_process
 
-        around = Around(combine=workshop.combine(), epsilon=spending(run.settings, options), on_round=told)
+        judge = workshop_judge(workshop) if run.settings.plateau is not None else None
+        around = Around(judge, spending(run.settings, options), workshop.combine(), told)
         return run_in_process(
             workshop.learner, sites, run.settings, workshop.start, around=around, folder=str(folder), options=options
         )
@@ -109,6 +115,7 @@ def carry_out(run: Run, folder: Path, *, way: str = HERE, told: Told = lambda pr
         run.settings,
         folder,
         options,
+        judge="edgegen.tune.running:judging" if run.settings.plateau is not None else None,
         epsilon="edgegen.tune.running:spending" if run.settings.privacy.kind != NONE else None,
         combine="edgegen.tune.running:combining" if run.settings.mode == "fedex" else None,
     )
@@ -145,6 +152,22 @@ def spending(settings: FederatedSettings, options: Mapping[str, Any]) -> Callabl
     if said.kind == EXAMPLE:
         return epsilon_of_rounds(privacy, [sample_rate(Task.of(options))], settings.steps)
     return epsilon_of_rounds(privacy, [1.0], 1)  # every site in every round, each heard once
+
+
+def judging(options: Mapping[str, Any]) -> Callable[[Arrays], dict[str, float]]:
+    """Return what judges the arrays after a round, in a server's own process."""
+    return workshop_judge(Workshop(Task.of(options)))
+
+
+def workshop_judge(workshop: Workshop) -> Callable[[Arrays], dict[str, float]]:
+    """Return what judges arrays by a few held-out captions: `quality` of what is novel, and of what was `known` before."""
+    exam = Exam.of(*PLATEAU_EXAM)
+
+    def judge(arrays: Arrays) -> dict[str, float]:
+        marks = workshop.examine(arrays, exam)
+        return {"quality": marks.novel, "known": marks.known}
+
+    return judge
 
 
 def combining(options: Mapping[str, Any]) -> Callable[[Arrays, Arrays, list[Fitted]], Arrays]:
