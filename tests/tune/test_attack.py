@@ -47,6 +47,17 @@ def test_knowing_the_base_makes_the_attack_stronger():
     assert both.low > alone.high
 
 
+def test_hard_examples_that_profit_more_from_tuning_are_not_taken_for_members():
+    """Members that are harder by chance, and a tuning that helps the hard more, seen or not: nothing is given away."""
+    member_base, other_base = 1.3 * losses(200, 0), losses(200, 1)
+    noise = np.random.default_rng(2).normal(0, 0.05, (2, 200, 3))
+    members, others = member_base**0.7 * np.exp(noise[0]), other_base**0.7 * np.exp(noise[1])
+    found = calibrated_attack(members, others, member_base=member_base, other_base=other_base)
+    assert found.low < 0.5 < found.high
+    plain_fall = measure(np.log(member_base / members).mean(1), np.log(other_base / others).mean(1))
+    assert plain_fall.auc > 0.6  # which a plain difference would have called leakage
+
+
 def test_the_auc_is_the_share_of_pairs_in_the_right_order():
     members, others = np.array([3.0, 1.0, 2.0]), np.array([2.0, 0.0])
     # by hand, (3,2) (3,0) (1,0) (2,0) are right, (2,2) is a tie, (1,2) is wrong

@@ -3,7 +3,7 @@
 A network fits what it was trained on better than what it was not. The attacker scores every example by its loss at a few
 timesteps (Yeom et al. 2018, arXiv:1709.01604; for diffusion models Carlini et al. 2023, arXiv:2301.13188, and Matsumoto et al. 2023,
 arXiv:2302.03262) and calls those with the lowest losses members. The calibrated attack is stronger: it knows the base model,
-too, and scores by how much the loss fell, which takes away how hard an example is for everybody.
+too, and scores by how much the loss fell below what it lets expect, which takes away how hard an example is for everybody.
 
 An area under the curve (AUC) of 0.5 is guessing, 1 is certainty. An attack that finds nothing proves nothing: it is a lower
 bound on what leaks, as epsilon is an upper one. An average may hide a few examples that are found with certainty, so the
@@ -49,11 +49,18 @@ def by_loss(losses: np.ndarray) -> np.ndarray:
 
 
 def by_fall(losses: np.ndarray, base_losses: np.ndarray) -> np.ndarray:
-    """Score examples float64[B] by how much their losses float[B, T] fell against the base model's, in logarithms."""
+    """Score all examples float64[B] by their losses float[B, T], against what the base's losses let expect.
+
+    Tuning helps hard examples more than easy ones, whether it saw them or not. So at each timestep a line is laid through the
+    logarithms of both losses of all examples together, and the score is how far below it an example lies.
+    """
     losses, base_losses = _table(losses), _table(base_losses)
     if losses.shape != base_losses.shape:
         raise InputError(f"losses and the base's must have one shape, got {losses.shape} and {base_losses.shape}")
-    return (np.log(base_losses + 1e-12) - np.log(losses + 1e-12)).mean(1)
+    now, before = (np.log(np.maximum(table, 1e-12)) for table in (losses, base_losses))
+    now, before = now - now.mean(0), before - before.mean(0)
+    slope = np.sum(now * before, 0) / np.maximum(np.sum(before * before, 0), 1e-12)
+    return (slope * before - now).mean(1)
 
 
 def loss_attack(member_losses: np.ndarray, other_losses: np.ndarray, *, seed: int = 0) -> Leakage:
@@ -71,7 +78,9 @@ def calibrated_attack(
     seed: int = 0,
 ) -> Leakage:
     """Attack with the losses float[B, T] of the model and of the base that it was tuned from."""
-    return measure(by_fall(member_losses, member_base), by_fall(other_losses, other_base), seed=seed)
+    losses = np.concatenate([_table(member_losses), _table(other_losses)])
+    scores = by_fall(losses, np.concatenate([_table(member_base), _table(other_base)]))
+    return measure(scores[: len(member_losses)], scores[len(member_losses) :], seed=seed)
 
 
 def measure(members: np.ndarray, others: np.ndarray, *, draws: int = 2000, seed: int = 0) -> Leakage:

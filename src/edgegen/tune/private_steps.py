@@ -76,8 +76,12 @@ class PrivateTrainer:
         self._module, self._was_training = module, module.training
         self._privacy, self._spent = privacy, tuple(spent)
         self.left = affordable_steps(privacy, self.sample_rate, spent=spent)  # steps that the budget still allows
-        self._generator = torch.Generator().manual_seed(secrets.randbits(63) if seed is None else seed)
         self._parameters = _trainable(module)
+        seeds = [secrets.randbits(63) for _ in range(2)] if seed is None else [seed, seed + 1]
+        device = next(iter(self._parameters.values())).device
+        self._drawing, noise = (
+            torch.Generator(at).manual_seed(one) for at, one in zip(("cpu", device), seeds, strict=True)
+        )
         try:
             self._hooks = GradSampleHooks(module, loss_reduction="sum", strict=True)
         except NotImplementedError as error:
@@ -89,7 +93,7 @@ class PrivateTrainer:
             noise_multiplier=privacy.noise,
             max_grad_norm=privacy.clip,
             expected_batch_size=batch,
-            generator=self._generator,
+            generator=noise,
         )
 
     @property
@@ -115,7 +119,7 @@ class PrivateTrainer:
         # Booked before it is made: what a crash leaves half done counts as done.
         self._spent = after(self._spent, Release(self._privacy.noise, self.sample_rate, 1))
         self.left -= 1
-        drawn = torch.nonzero(torch.rand(self.examples, generator=self._generator) < self.sample_rate).view(-1)
+        drawn = torch.nonzero(torch.rand(self.examples, generator=self._drawing) < self.sample_rate).view(-1)
         parts = drawn.split(max(1, self._rows // self._draws))
         total = 0.0
         for at, part in enumerate(parts):
