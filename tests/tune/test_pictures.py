@@ -131,6 +131,14 @@ def test_private_training_moves_the_adapter_and_leaves_words_and_losses_alone():
     assert any(np.abs(fitted.arrays[name] - here.start[name]).max() > 0 for name in here.start)
 
 
+def test_private_positions_of_one_example_do_not_depend_on_the_others(ffa):
+    few, many = (ffa.base.own_positions(np.random.default_rng(3), count, 2) for count in (4, 8))
+    np.testing.assert_array_equal(few, many[:4])
+    evenly = ffa.base.positions(np.random.default_rng(3), 4), ffa.base.positions(np.random.default_rng(3), 8)[:4]
+    assert not np.array_equal(*evenly)
+    assert ((many >= 1) & (many <= 1000)).all()
+
+
 def test_what_a_site_does_is_the_same_in_its_own_process_as_beside_others():
     task = Task(spread=SPREAD, lora=Lora(rank=2), local=LOCAL)
     options = json.loads(json.dumps(task.options()))

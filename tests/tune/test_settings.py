@@ -22,6 +22,7 @@ REFUSED = [
     ({"secure": SECURE, "aggregator": "krum"}, "'krum' has to compare them"),
     ({"secure": SECURE, "mode": "fedex"}, "use mode 'ffa'"),
     ({"secure": SECURE, "bits": 8}, "leave bits at 32"),
+    ({"privacy": {"kind": "example", "noise": 1.0}, "evaluate": "sites"}, "may leave a site"),
     ({"secure": SECURE, "privacy": CLIENT, "weights": "equal"}, "privacy.kind 'example'"),
     ({"privacy": CLIENT}, "set weights='equal'"),
     ({"privacy": CLIENT, "weights": "equal", "aggregator": "bulyan"}, "does not hold for 'bulyan'"),

@@ -143,7 +143,19 @@ class Base:
 
     def positions(self, rng: np.random.Generator, count: int) -> np.ndarray:
         """Draw positions float64[count], spread evenly over the whole way, so that a batch's loss is less noisy."""
-        at = (rng.random() + np.arange(count) / count) % 1.0 * WHOLE_WAY
+        return self._on_schedule((rng.random() + np.arange(count) / count) % 1.0)
+
+    def own_positions(self, rng: np.random.Generator, count: int, draws: int) -> np.ndarray:
+        """Draw positions float64[count] where `draws` rows in succession belong to one example, and only those are spread.
+
+        Nothing of one example decides the positions of another: private training needs that.
+        """
+        offsets = rng.random((count // draws, 1))
+        return self._on_schedule(((offsets + np.arange(draws)) / draws).reshape(-1))
+
+    def _on_schedule(self, share: np.ndarray) -> np.ndarray:
+        """Turn shares of the way, float64[n] in [0, 1), into positions."""
+        at = share * WHOLE_WAY
         return np.floor(at) + 1 if isinstance(self.schedule, Discrete) else WHOLE_WAY - at
 
 

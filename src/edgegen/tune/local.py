@@ -114,7 +114,7 @@ def train_privately(base: Base, examples: Examples, local: Local, privacy: Priva
 
     def loss_of(latents: torch.Tensor, text: torch.Tensor, pooled: torch.Tensor) -> torch.Tensor:
         rows = Examples(latents, text, pooled, examples.nothing)  # new words stay as they are
-        return draw_losses(base, rows, local.dropout, generator)
+        return draw_losses(base, rows, local.dropout, generator, base.own_positions(generator, len(rows), local.draws))
 
     known = (examples.latents, examples.text, examples.pooled)
     optimiser = partial(torch.optim.Adam, lr=local.rate)
@@ -132,11 +132,14 @@ def batch_loss(base: Base, examples: Examples, local: Local, rng: np.random.Gene
     return draw_losses(base, chosen, local.dropout, rng).mean()
 
 
-def draw_losses(base: Base, chosen: Examples, dropout: float, rng: np.random.Generator) -> torch.Tensor:
-    """Return every example's loss [B] at a random position with random noise."""
+def draw_losses(
+    base: Base, chosen: Examples, dropout: float, rng: np.random.Generator, positions: np.ndarray | None = None
+) -> torch.Tensor:
+    """Return every example's loss [B] with random noise, at these positions or at random ones."""
     text, pooled = chosen.silenced(base, rng.random(len(chosen)) < dropout)
     noise = torch.from_numpy(rng.standard_normal(tuple(chosen.latents.shape), np.float32))
-    return base.losses(chosen.latents, text, pooled, base.positions(rng, len(chosen)), noise)
+    at = base.positions(rng, len(chosen)) if positions is None else positions
+    return base.losses(chosen.latents, text, pooled, at, noise)
 
 
 @torch.no_grad()

@@ -109,6 +109,10 @@ def _contradictions(s: FederatedSettings) -> list[str]:
         f"secure aggregation sends masked whole numbers of its own width, so bits={s.bits} cannot hold: leave bits at 32": (
             s.secure and s.bits != 32
         ),
+        "with privacy.kind 'example' nothing computed from single pictures without noise may leave a site, and"
+        " evaluate='sites' sends such numbers: let the server judge, or leave evaluate at 'none'": (
+            s.privacy.kind == "example" and s.evaluate == "sites"
+        ),
         "privacy.kind 'client' cuts every site's update at the server, and secure aggregation hides it: use"
         " privacy.kind 'example', whose noise is added inside the site": s.secure and client,
         "privacy.kind 'client' hides one of K equal voices; with weights='examples' a large site stands out: set"
