@@ -11,7 +11,7 @@ pytest.importorskip("flwr", reason="pip install -e .[federated]")
 from edgegen.core.errors import ConfigError, InputError, WorkerError
 from edgegen.tune.in_process import run_in_process
 from edgegen.tune.learners import AbstractLearner, Fitted
-from edgegen.tune.rounds import Around
+from edgegen.tune.rounds import Around, await_sites
 from edgegen.tune.settings import FederatedSettings, PrivacySection
 from tune import toys
 
@@ -152,6 +152,26 @@ def test_what_a_broken_site_sends_changes_nothing(kind, bits):
 def test_too_few_sites_are_an_error_that_says_what_to_do():
     with pytest.raises(WorkerError, match=r"4 sites came within 0.01 s, and a round needs 9"):
         run(FederatedSettings(min_sites=9), around=Around(wait_s=0.01))
+
+
+class Thinning:
+    """A grid whose sites leave and come back: how many are there, at each look."""
+
+    def __init__(self, looks):
+        self.looks = iter(looks)
+
+    def get_node_ids(self):
+        return list(range(next(self.looks)))
+
+
+def test_sites_are_waited_for_until_as_many_are_there_as_wanted():
+    assert await_sites(Thinning([1, 2, 3]), 3, 1, 60.0) == [0, 1, 2]
+
+
+def test_after_the_wait_the_needed_number_is_enough():
+    assert await_sites(Thinning([2, 2]), 3, 2, 0.0) == [0, 1]
+    with pytest.raises(WorkerError, match="1 sites came within 0 s, and a round needs 2"):
+        await_sites(Thinning([1, 1]), 3, 2, 0.0)
 
 
 # ------------------------------------------------------------------------------------------------------------- budgets

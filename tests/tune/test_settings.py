@@ -11,6 +11,7 @@ from edgegen.tune.settings import (
     SecureSection,
     asked_sites,
     check_sites,
+    needed_sites,
     parse,
 )
 
@@ -96,6 +97,24 @@ def test_how_many_sites_a_round_asks():
     assert asked_sites(FederatedSettings(fraction=0.3, min_sites=5), 10) == 5
     assert asked_sites(FederatedSettings(fraction=0.01), 10) == 1
     assert asked_sites(FederatedSettings(), 10) == 10
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        FederatedSettings(),
+        FederatedSettings(min_sites=4),
+        FederatedSettings(aggregator="krum", fraction=0.3),
+        FederatedSettings(secure=SecureSection(shares=5, threshold=3), fraction=0.5),
+    ],
+)
+def test_the_needed_sites_are_the_fewest_that_are_not_refused(settings):
+    needed = needed_sites(settings)
+    check_sites(settings, needed, 10)
+    assert needed >= settings.min_sites
+    if needed > settings.min_sites:
+        with pytest.raises(ConfigError):
+            check_sites(settings, needed - 1, 10)
 
 
 @pytest.mark.parametrize("section", [FederatedSettings, SecureSection, PrivacySection])

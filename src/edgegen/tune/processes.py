@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from typing import IO
 
 import httpx
@@ -81,6 +82,8 @@ class Federation:
         authority = self.certificates.authority if self.certificates else None
         for old in self._folder.glob("superlink.db*"):  # of a run before; what counts is in the history
             old.unlink()
+        if (before := self.launch.run_folder().read()) and before.ended:
+            self.launch.run_folder().write(replace(before, ended=None))  # the ServerApp decides again whether it has
         self._home = write_home(self._folder, self.address, authority)
         self._app = write_app(self._folder, self.launch.run_config())
         self._start_superlink()

@@ -17,7 +17,7 @@ from edgegen.tune.exchange import AbstractExchange, Combine, Exchanged, PlainExc
 from edgegen.tune.learners import Arrays
 from edgegen.tune.records import Progress, Round, RunFolder
 from edgegen.tune.secure import SecureExchange
-from edgegen.tune.settings import FederatedSettings, asked_sites, check_sites
+from edgegen.tune.settings import FederatedSettings, asked_sites, check_sites, needed_sites
 from edgegen.tune.stops import Epsilon, reason_to_stop
 
 Judge = Callable[[Arrays], dict[str, float]]
@@ -65,7 +65,9 @@ def run_rounds(
     checked = False
     while (reason := reason_to_stop(progress.history, settings, around.epsilon)) is None:
         number = len(progress.history) + 1
-        present = await_sites(grid, max(settings.min_sites, 1 if checked else around.expected), settings, around.wait_s)
+        # At first, too few are an error that says why; later, they are waited for.
+        needed = needed_sites(settings) if checked else settings.min_sites
+        present = await_sites(grid, needed if checked else max(needed, around.expected), needed, around.wait_s)
         if not checked:
             numbers = sum(values.size for values in progress.arrays.values())
             for warning in check_sites(settings, len(present), numbers):
@@ -100,15 +102,15 @@ def sample(present: list[int], settings: FederatedSettings, number: int) -> list
     return [present[i] for i in sorted(chosen)]
 
 
-def await_sites(grid: Grid, wanted: int, settings: FederatedSettings, wait_s: float) -> list[int]:
-    """Return the nodes that are there, in order, once `wanted` are, or at least the needed number after `wait_s` seconds."""
+def await_sites(grid: Grid, wanted: int, needed: int, wait_s: float) -> list[int]:
+    """Return the nodes that are there, in order, once `wanted` are, or at least `needed` after `wait_s` seconds."""
     until = time.monotonic() + wait_s
     while len(present := sorted(grid.get_node_ids())) < wanted and time.monotonic() < until:
         time.sleep(0.5)
-    if len(present) < settings.min_sites or not present:
+    if len(present) < max(needed, 1):
         raise WorkerError(
-            f"{len(present)} sites came within {wait_s:g} s, and a round needs {settings.min_sites}; start more of them,"
-            " or lower min_sites"
+            f"{len(present)} sites came within {wait_s:g} s, and a round needs {needed}; start more of them, or ask for"
+            " less (min_sites, malicious, secure.shares)"
         )
     return present
 

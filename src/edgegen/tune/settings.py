@@ -169,6 +169,15 @@ def asked_sites(settings: FederatedSettings, present: int) -> int:
     return min(present, max(settings.min_sites, math.ceil(settings.fraction * present - 1e-9)))
 
 
+def needed_sites(settings: FederatedSettings) -> int:
+    """Return how many sites have to be there for a round to ask as many as its rule needs."""
+    asked = max(LEAST_SITES[settings.aggregator](settings.malicious), settings.secure.shares if settings.secure else 1)
+    enough = max(asked, settings.min_sites)
+    while asked_sites(settings, enough) < asked:
+        enough += 1
+    return enough
+
+
 def _warnings(privacy: PrivacySection, asked: int, numbers: int) -> list[str]:
     needed = privacy.noise * math.sqrt(numbers)
     if privacy.kind != "client" or asked >= needed:
