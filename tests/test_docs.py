@@ -24,6 +24,7 @@ LONG = (
     "bench",
     "train fleet",
     "train aaas",
+    "tune demo",
     "gap",
     "replay azure-functions --rate 24",
 )  # run until stopped, or for minutes
@@ -31,6 +32,9 @@ NEEDS_A_FILE = (
     "journal",
     "profile check",
     "keys revoke",
+    "tune show",
+    "tune judge",
+    "tune publish",
 )  # about a file of one's own; tests/cli and tests/dispatch run them
 NEEDS_A_GATEWAY = ("worker",)  # tests/serve/test_pull.py runs them
 

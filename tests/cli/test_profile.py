@@ -1,6 +1,8 @@
 """`edgegen profile`: what people and programs read, and what a wrong file or name answers."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 from typer.testing import CliRunner
@@ -102,3 +104,23 @@ def test_measure_refuses_what_it_cannot_measure(tmp_path):
         run("measure", "shapes-x", "--out", tmp_path / "a.json")
     with pytest.raises(InputError, match="clock must be one of wall, processor, got 'sun'"):
         run("measure", "shapes-s", "--clock", "sun", "--out", tmp_path / "a.json")
+
+
+@pytest.mark.parametrize(("kind", "said"), [(None, "is no folder"), ("StableDiffusionXLPipeline", "only StableDiff")])
+def test_what_cannot_be_exported_is_said_in_one_sentence_before_torch_is_loaded(tmp_path, kind, said):
+    source = tmp_path / "model"
+    if kind:
+        source.mkdir()
+        (source / "model_index.json").write_text(json.dumps({"_class_name": kind}))
+    program = (
+        "import sys; from edgegen.cli import main\n"
+        "try: main()\n"
+        "finally: assert not {'torch', 'transformers'} & set(sys.modules)"
+    )
+    arguments = ["profile", "export", str(source), str(tmp_path / "out")]
+    ended = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=False)
+    assert ended.returncode != 0
+    told = " ".join(ended.stderr.split())  # lines are broken at the terminal's width
+    assert told.startswith("error: ")
+    assert said in told
+    assert not (tmp_path / "out").exists()

@@ -18,7 +18,9 @@ from edgegen.core.errors import ConfigError, InputError
 from edgegen.tune.launch import Launch, learner_of, read_launch
 from edgegen.tune.learners import load
 from edgegen.tune.packing import CONNECTION, MARK, OFFLINE, environment, write_app, write_home
-from edgegen.tune.processes import Federation, Place, free_port, is_alive, marked, superlink_command, supernode_command
+from edgegen.tune.pids import is_alive, marked
+from edgegen.tune.places import Place, free_port, superlink_command, supernode_command
+from edgegen.tune.processes import Federation
 from edgegen.tune.settings import FederatedSettings, PrivacySection
 from edgegen.tune.simulated import simulation
 from edgegen.tune.tls import Certificates, is_loopback, make_certificates, make_site_key

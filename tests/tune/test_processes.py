@@ -18,7 +18,10 @@ pytest.importorskip("flwr", reason="pip install -e .[federated]")
 
 from edgegen.core.errors import WorkerError
 from edgegen.tune.launch import Launch
-from edgegen.tune.processes import Federation, Place, is_alive, marked, run_on_processes
+from edgegen.tune.packing import environment, scripts
+from edgegen.tune.pids import is_alive, marked
+from edgegen.tune.places import Place, elsewhere, free_port, supernode_command
+from edgegen.tune.processes import Federation, run_on_processes
 from edgegen.tune.settings import FederatedSettings, SecureSection
 from edgegen.tune.simulated import run_simulated
 from tune import toys
@@ -85,19 +88,26 @@ def test_a_killed_server_app_goes_on_from_the_last_round(tmp_path):
     assert_as_by_hand(progress, 3)
 
 
-def test_a_killed_supernode_is_started_again_and_takes_part(tmp_path):
-    with Federation(launch(tmp_path, rounds=4, deadline_s=30)) as federation:
+class Enough(Exception):
+    pass
 
-        def kill(progress):
-            if len(progress.history) == 1:
-                os.kill(federation.supernodes[1].pid, signal.SIGKILL)
 
-        progress = federation.wait(kill)
+@pytest.mark.parametrize("security", ["insecure", "tls"])
+def test_a_killed_supernode_is_started_again_and_takes_part(tmp_path, security):
+    rounds = []
+
+    def watch(progress):
+        rounds.append(progress.history[-1])
+        if len(rounds) == 1:
+            os.kill(federation.supernodes[1].pid, signal.SIGKILL)
+        elif set(rounds[-1].sites) == {"0", "1", "2"}:
+            raise Enough
+
+    made = launch(tmp_path, rounds=60, deadline_s=20)
+    with Federation(made, Place(security=security)) as federation, pytest.raises(Enough):
+        federation.wait(watch)
     assert federation.restarted == 1
-    assert progress.ended == "rounds"
-    second, last = progress.history[1], progress.history[-1]
-    assert second.late + second.failed >= 1
-    assert set(last.sites) == {"0", "1", "2"}
+    assert rounds[1].late + rounds[1].failed >= 1
     assert federation.pids() == []
 
 
@@ -145,6 +155,23 @@ def test_the_simulation_engine_gives_the_same(tmp_path):
     time.sleep(0.5)
     left = [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/environ") if _of(path, tmp_path)]
     assert [pid for pid in left if is_alive(pid)] == []
+
+
+def test_a_site_of_another_machine_comes_with_the_key_that_was_made_for_it(tmp_path):
+    made = Launch("tune.toys:make", 1, FederatedSettings(rounds=1, steps=STEPS, deadline_s=120), tmp_path)
+    made.write(toys.start())
+    with Federation(made, Place(security="tls"), engine=elsewhere(1)) as federation:
+        keys = tmp_path / "keys"
+        program, *options = supernode_command(
+            federation.address, 0, 1, free_port(), keys / "authority.pem", keys / "site-0.key"
+        )
+        env = environment(tmp_path / "site", "the other machine")
+        with subprocess.Popen([scripts() / program, *options], env=env, stderr=subprocess.DEVNULL) as site:
+            progress = federation.wait()
+            site.terminate()
+    plain = toys.learners(1)[0].fit(toys.start(), round=1, steps=STEPS).arrays
+    np.testing.assert_allclose(progress.arrays["w"], plain["w"], atol=1e-6)
+    assert marked("the other machine") == []
 
 
 def test_a_folder_is_gone_on_with_by_other_processes(tmp_path):

@@ -1,9 +1,18 @@
 """Settings refuse what cannot hold together, with the reason and a way out."""
 
+from pathlib import Path
+
 import pytest
 
 from edgegen.core.errors import ConfigError
-from edgegen.tune.settings import FederatedSettings, asked_sites, check_sites, parse
+from edgegen.tune.settings import (
+    FederatedSettings,
+    PrivacySection,
+    SecureSection,
+    asked_sites,
+    check_sites,
+    parse,
+)
 
 SECURE = {"shares": 3, "threshold": 2}
 CLIENT = {"kind": "client", "noise": 0.5}
@@ -86,3 +95,9 @@ def test_how_many_sites_a_round_asks():
     assert asked_sites(FederatedSettings(fraction=0.3, min_sites=5), 10) == 5
     assert asked_sites(FederatedSettings(fraction=0.01), 10) == 1
     assert asked_sites(FederatedSettings(), 10) == 10
+
+
+@pytest.mark.parametrize("section", [FederatedSettings, SecureSection, PrivacySection])
+def test_every_setting_is_documented(section):
+    page = (Path(__file__).parents[2] / "docs" / "federated-settings.md").read_text()
+    assert [name for name in section.model_fields if f"| `{name}` |" not in page] == []

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from edgegen.cli import plan_scenario
+from edgegen.cli import plan_scenario, plan_split
 from edgegen.cli.output import AsJson, print_json, print_table, say
 
 SUFFIX = ".toml"
@@ -32,6 +32,9 @@ Nodes = Annotated[list[str] | None, _option("Only this node; may be repeated.")]
 Tiers = Annotated[list[str] | None, _option("Only device, edge or cloud; may be repeated.")]
 Steps = Annotated[int | None, _option("Exactly so many denoising steps.", min=1)]
 Local = Annotated[bool, _option("The prompt must not leave the device.", "--local")]
+Split = Annotated[bool, _option("Let a server do the first steps and the device the last ones.", "--split")]
+HandoverSize = Annotated[str, _option("With --split: what a half-made picture weighs, such as '132 kB'.")]
+OwnSteps = Annotated[int, _option("With --split: steps that the device does at least.", min=0)]
 Category = Annotated[str | None, _option("Prompt category; default: as the grammar says.")]
 
 
@@ -51,6 +54,9 @@ def plan(
     steps: Steps = None,
     local: Local = False,
     category: Category = None,
+    split: Split = False,
+    handover_size: HandoverSize = plan_split.HANDOVER,
+    own_steps: OwnSteps = 0,
     seed: plan_scenario.Seed = None,
     method: plan_scenario.MethodName = "plan",
     goal: plan_scenario.Goal = None,
@@ -65,6 +71,7 @@ def plan(
 
     For a prompt: where it would run on idle nodes, on which model, with how many steps, and why. For a scenario: who
     runs where, with which share of each server, and how far from the best possible plan this can be at most.
+    With --split: after how many steps a server would hand the picture over to the device that asks.
     Exit code 3 when nothing meets the limits; what would have to give is printed.
     """
     if list_scenarios:
@@ -100,7 +107,10 @@ def plan(
         wish=Wish(tuple(model or ()), tuple(node or ()), tuple(tier or ()), steps, local),
         weights=settings.objective.weights,
     )
-    _answer(_explain(settings, request, policy or settings.policy.name), json)
+    if split:
+        plan_split.plan(settings, request, handover_size, own_steps, json)
+    else:
+        _answer(_explain(settings, request, policy or settings.policy.name), json)
 
 
 def _answer(answer: dict[str, Any], json: bool) -> None:

@@ -133,6 +133,9 @@ def export(
     json: AsJson = False,
 ) -> None:
     """Export a pipeline to ONNX, so that device-class nodes run it without torch. Needs the `train` extra."""
+    from edgegen.generate.pipelines import check_exportable
+
+    check_exportable(model)  # torch and diffusers take seconds, and have things to say while they load
     try:
         from edgegen.train.export_pipeline import export as export_pipeline
     except ImportError as error:

@@ -65,6 +65,18 @@ class Metrics:
             ["node"],
             registry=registry,
         )
+        self.spent_s = Counter(
+            "edgegen_unfinished_seconds",
+            "Computed for attempts that failed, were lost or went on elsewhere, per node.",
+            ["node"],
+            registry=registry,
+        )
+        self.spent_j = Counter(
+            "edgegen_unfinished_energy_joules",
+            "Taken by those attempts; part of what devices and servers took.",
+            ["node"],
+            registry=registry,
+        )
         self.money_usd = Counter("edgegen_money_usd", "Price of the generation.", registry=registry)
         self.queue = Gauge("edgegen_queue", "Pictures that wait, per node.", ["node"], registry=registry)
         self.utilisation = Gauge(

@@ -60,13 +60,14 @@ class Admission:
         ticket.done.add_done_callback(lambda _: self._bill(caller, ticket))
 
     def _bill(self, caller: Caller, ticket: Ticket) -> None:
-        actual = ticket.record.actual
+        actual, before = ticket.record.actual, ticket.record.before
         if actual is None:
             self._keyring.end(caller)
             return
-        energy_j = actual.device_energy_j + actual.node_energy_j
-        self._keyring.end(caller, energy_j=energy_j, cost_usd=actual.money_usd, took_s=actual.total_s)
-        self._runtime.metrics.count_key(caller.name, energy_j=energy_j, cost_usd=actual.money_usd)
+        energy_j = actual.device_energy_j + actual.node_energy_j + before.energy_j
+        cost_usd = actual.money_usd + before.money_usd
+        self._keyring.end(caller, energy_j=energy_j, cost_usd=cost_usd, took_s=actual.total_s)
+        self._runtime.metrics.count_key(caller.name, energy_j=energy_j, cost_usd=cost_usd)
 
     def leave(self, passage: Passage, pictures: int) -> None:
         """Take pictures back that entered and were never handed on."""

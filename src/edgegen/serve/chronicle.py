@@ -9,7 +9,7 @@ from edgegen.dispatch.messages import Start
 from edgegen.observe.metrics import Metrics
 from edgegen.observe.tracing import NO_SPAN
 from edgegen.serve import trail
-from edgegen.serve.store import Record, Status
+from edgegen.serve.store import Record, Spent, Status
 
 
 class Chronicle:
@@ -39,6 +39,15 @@ class Chronicle:
         record.tell(now_s, "migrated", **told)
         self._metrics.migrations.labels(told["node"], told["to"]).inc()
         self._log.debug("picture", request_id=record.group, id=record.id, status="migrated", **told)
+
+    def spent(self, start: Start, spent: Spent) -> None:
+        """An attempt is over that brought no picture."""
+        metrics = self._metrics
+        metrics.spent_s.labels(start.node).inc(spent.compute_s)
+        metrics.spent_j.labels(start.node).inc(spent.energy_j)
+        metrics.device_energy_j.inc(spent.device_energy_j)
+        metrics.node_energy_j.inc(spent.node_energy_j)
+        metrics.money_usd.inc(spent.money_usd)
 
     def ended(self, record: Record, status: Status, now_s: float) -> None:
         """A picture is there, or will never be."""

@@ -10,10 +10,10 @@ from collections.abc import Callable
 from edgegen.dispatch.fleet import Fleet, NodeSpec
 from edgegen.dispatch.messages import Kept, Request, Retarget, Split, Start
 from edgegen.serve.emulate import Radio
-from edgegen.serve.store import Record
+from edgegen.serve.store import Record, Spent
 from edgegen.serve.workers import patience
 from edgegen.serve.workers.messages import Job, Pace, Progress, Report
-from edgegen.serve.workers.protocol import AbstractWorker, OnProgress
+from edgegen.serve.workers.protocol import AbstractWorker, OnProgress, ReleasedError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +62,9 @@ class Ticket:
     changes: list[Retarget] = dataclasses.field(default_factory=list)  # of this attempt, in order
     keeper: AbstractKeeper | None = None
     carried: Carried | None = None  # its latest checkpoint
+    uploaded_s: float = 0.0  # how long the upload of this attempt took; 0 until it is over
+    step: int = 0  # the latest that is known to be done, in whichever attempt
+    leaving: bool = False  # its worker was asked for it: the gateway is closing, and another one goes on with it
 
     @property
     def id(self) -> str:
@@ -96,7 +99,9 @@ class Roads:
         if start.node != request.origin:
             path = self.nodes[start.node].link.through(self.nodes[request.origin].link)
             bits = request.input_bits + (ticket.carried.kept.bits if start.from_step and ticket.carried else 0.0)
-            upload_s = await radio.upload(path, bits, start.uplink_share)
+            upload_s = ticket.uploaded_s = await radio.upload(path, bits, start.uplink_share)
+        if ticket.leaving:  # its worker has never heard of it
+            raise ReleasedError(start.from_step, None)
         steps = ticket.changes[-1].steps if ticket.changes else start.steps
         job = self._job(ticket, dataclasses.replace(start, steps=steps))
         worker = self.workers[start.node]
@@ -143,20 +148,41 @@ class Roads:
 
     def measured(self, start: Start, origin: str, arrival: Arrival, total_s: float) -> Split:
         """Return where time, energy and money went; energy is declared power times measured time."""
-        node, report = self.nodes[start.node], arrival.report
-        share = start.compute_share if start.compute_share > 0 else 1.0
-        work_s = report.generate_s * share  # at full speed
+        report = arrival.report
+        took = self._took(start, origin, report.generate_s, arrival.upload_s)
         spent_s = arrival.upload_s + report.load_s + report.generate_s + arrival.download_s
-        local = start.node == origin
-        device_j = node.power_w * share**2 * work_s  # a clock at the fraction x takes x^3 of the power (DVFS)
-        if not local:
-            device_j = self.nodes[origin].transmit_power_w * arrival.upload_s
         return Split(
             upload_s=arrival.upload_s,
             queue_s=max(0.0, total_s - spent_s),
             load_s=report.load_s,
             generate_s=report.generate_s,
             download_s=arrival.download_s,
+            device_energy_j=took.device_energy_j,
+            node_energy_j=took.node_energy_j,
+            money_usd=took.money_usd,
+        )
+
+    def spent(self, ticket: Ticket, slowness: float) -> Spent:
+        """Return what the present attempt took so far: the steps that it told of, each as long as its profile says times the slowness.
+
+        A worker that tells no steps is not known to have done any.
+        """
+        record = ticket.record
+        assert record.start is not None
+        start, steps = record.start, max(0, ticket.step - record.start.from_step)
+        compute_s = slowness * (steps * start.step_s + start.fixed_s / 2) if steps else 0.0
+        return self._took(start, record.request.origin, compute_s, ticket.uploaded_s)
+
+    def _took(self, start: Start, origin: str, compute_s: float, upload_s: float) -> Spent:
+        node, local = self.nodes[start.node], start.node == origin
+        share = start.compute_share if start.compute_share > 0 else 1.0
+        work_s = compute_s * share  # at full speed
+        device_j = node.power_w * share**2 * work_s  # a clock at the fraction x takes x^3 of the power (DVFS)
+        if not local:
+            device_j = self.nodes[origin].transmit_power_w * upload_s
+        return Spent(
+            attempts=1,
+            compute_s=compute_s,
             device_energy_j=device_j,
             node_energy_j=0.0 if local else node.power_w * work_s,
             money_usd=0.0 if local else node.price_usd_per_s * work_s,

@@ -2,6 +2,7 @@
 
 import asyncio
 import collections
+import math
 import time
 from typing import Any
 
@@ -158,6 +159,23 @@ class Runtime:
             self.feed(Abandoned(ticket.id))
             self._end(ticket, "cancelled", WorkerError("whoever asked went away"))
 
+    def left_s(self, ticket: Ticket) -> float:
+        """Return in how many seconds a picture will be there, as things stand; infinity where nobody has begun it."""
+        books, now_s = self.dispatcher.books, self.now_s()
+        return books.node_of(ticket.id).ends_s(now_s)[ticket.id] - now_s if ticket.id in books else math.inf
+
+    def ask_back(self, ticket: Ticket) -> None:
+        """Take a picture from its worker after its next step, so that its keeper has a checkpoint, and end it.
+
+        One that no worker has is ended at once. Nothing happens where the worker cannot give back.
+        """
+        start = ticket.record.start
+        if start is None or ticket.travelling is None:
+            self.abandon(ticket)
+        elif ticket.id in self._tickets and not ticket.leaving:
+            ticket.leaving = True
+            self.roads.release(ticket.id, start.node)
+
     def ready(self) -> bool:
         """Tell whether a picture could be made now."""
         return self.accepting and any(worker.alive for worker in self.roads.workers.values())
@@ -222,7 +240,9 @@ class Runtime:
             return
         if ticket.travelling is not None:  # lost elsewhere; this is the next attempt
             ticket.travelling.cancel()
+        self._book_attempt(ticket)
         ticket.changes.clear()
+        ticket.uploaded_s, ticket.step = 0.0, start.from_step
         record, node = ticket.record, self.roads.nodes[start.node]
         record.start, record.tier, record.status = start, node.tier, "running"
         record.emulated = node.emulated if node.name != record.request.origin else _local(node.emulated)
@@ -293,9 +313,14 @@ class Runtime:
         self.feed(Finished(start.id, actual))
 
     def _released(self, ticket: Ticket, start: Start, given: ReleasedError) -> None:
-        """A worker gave a picture back: the dispatcher says where it goes on."""
+        """A worker gave a picture back: the dispatcher says where it goes on, unless that is for another gateway."""
         if given.checkpoint_b64:
             self._carry(ticket, Progress(start.id, given.step, start.steps, checkpoint_b64=given.checkpoint_b64))
+        ticket.step = max(ticket.step, given.step)
+        if ticket.leaving:
+            ticket.travelling = None  # it ends with this
+            self.abandon(ticket)
+            return
         kept = ticket.carried.kept if given.checkpoint_b64 and ticket.carried else None
         self.feed(Released(start.id, kept))
 
@@ -312,6 +337,7 @@ class Runtime:
         self.chores.add(lambda: ticket.record.tell(now_s, what, node=start.node, reason=reason))
 
     def _progress(self, ticket: Ticket, progress: Progress) -> None:
+        ticket.step = max(ticket.step, progress.step)
         if progress.preview_b64:
             ticket.previews.put_nowait(progress.preview_b64)
         if ticket.record.start is not None and progress.steps != ticket.record.start.steps:
@@ -342,6 +368,8 @@ class Runtime:
         if self._tickets.pop(ticket.id, None) is None:
             return
         record = ticket.record
+        if status != "finished":
+            self._book_attempt(ticket)
         record.status, record.error = status, str(error) if error else None
         if ticket.travelling is not None and status != "finished":
             ticket.travelling.cancel()
@@ -355,6 +383,15 @@ class Runtime:
         now_s = self.now_s()
         self.chores.add(lambda: self._chronicle.ended(record, status, now_s))
         self._publish({"cancelled": "failed"}.get(status, status), record)
+
+    def _book_attempt(self, ticket: Ticket) -> None:
+        """Count what the attempt that is over took, if there was one, though it brought no picture."""
+        start = ticket.record.start
+        if start is None:
+            return
+        spent = self.roads.spent(ticket, self.dispatcher.books.nodes[start.node].slowness.factor)
+        ticket.record.before += spent
+        self.chores.add(lambda: self._chronicle.spent(start, spent))
 
     def _publish(self, kind: str, record: Record) -> None:
         if self.bus.listeners:

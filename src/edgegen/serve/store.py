@@ -18,6 +18,26 @@ MAX_PICTURE_BYTES = 64 * 2**20
 MAX_STORY = 200  # lines of one request's story
 
 
+@dataclasses.dataclass(frozen=True)
+class Spent:
+    """What attempts took that brought no picture: they failed, were lost with their node, or went on elsewhere."""
+
+    attempts: int = 0
+    compute_s: float = 0.0  # of the nodes, for the steps that they told of
+    device_energy_j: float = 0.0
+    node_energy_j: float = 0.0
+    money_usd: float = 0.0
+
+    @property
+    def energy_j(self) -> float:
+        """Of devices and nodes together."""
+        return self.device_energy_j + self.node_energy_j
+
+    def __add__(self, other: "Spent") -> "Spent":
+        sums = {name: value + getattr(other, name) for name, value in vars(self).items()}
+        return Spent(**sums)
+
+
 @dataclasses.dataclass
 class Record:
     """What is known about one wanted picture."""
@@ -31,7 +51,8 @@ class Record:
     start: Start | None = None
     tier: str | None = None
     emulated: tuple[str, ...] = ()
-    actual: Split | None = None
+    actual: Split | None = None  # of the attempt that brought the picture
+    before: Spent = Spent()  # by the attempts before it
     error: str | None = None
     offer: dict[str, Any] | None = None
     png: bytes | None = None

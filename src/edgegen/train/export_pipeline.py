@@ -14,24 +14,22 @@ from diffusers import StableDiffusionPipeline
 
 from edgegen.core.errors import InputError
 from edgegen.generate import builtin
-from edgegen.generate.backends.diffusers import discrete, pipeline_kind, read_loras
+from edgegen.generate.backends.diffusers import discrete, read_loras
 from edgegen.generate.backends.onnx import PARTS, part_file
+from edgegen.generate.pipelines import check_exportable
 from edgegen.train.export import keep, to_onnx
 
-EXPORTED = "StableDiffusionPipeline"
 LARGEST_BYTES = 1_900_000_000  # an ONNX file is one message of 2 GB at most
 
 
 def export(source: str, out: Path, progress: Callable[[str], None] = lambda part: None) -> list[Path]:
     """Write text, unet and decoder as ONNX with what is needed to read prompts and to sample; return the files."""
+    check_exportable(source)
     with tempfile.TemporaryDirectory() as scratch:
         if source in builtin.names():
             folder = builtin.assemble(source, Path(scratch) / source)
         else:
             folder = Path(source)
-        kind = pipeline_kind(folder)
-        if kind != EXPORTED:
-            raise InputError(f"{source} is of a {kind}; only {EXPORTED} (1.x and 2.x) can be exported so far")
         pipe = StableDiffusionPipeline.from_pretrained(folder, local_files_only=True, torch_dtype=torch.float32)
         _fold(pipe, folder)
         size = sum(value.numel() * value.element_size() for value in pipe.unet.parameters())

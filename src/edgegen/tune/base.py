@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers.models.attention_processor import AttnProcessor
+from torch import nn
 
 from edgegen.generate import builtin
 from edgegen.generate.backends.diffusers import FAMILIES, StableDiffusion3, open_pipeline
@@ -26,10 +27,28 @@ CHUNK = 128
 WEIGHTS = (".safetensors", ".bin")
 
 
+class Vocabulary(nn.Module):
+    """The text encoder's table: words that it knows, and new ones whose vectors can be learnt."""
+
+    def __init__(self, known: torch.Tensor, new: torch.Tensor) -> None:
+        super().__init__()
+        self.known = nn.Parameter(known.detach().clone(), requires_grad=False)
+        self.new = nn.Parameter(new, requires_grad=False)
+
+    @property
+    def weight(self) -> torch.Tensor:
+        """All vectors, float32[V, D]; the new ones last."""
+        return torch.cat([self.known, self.new])
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return nn.functional.embedding(tokens, self.weight)
+
+
 class Base:
     """An open pipeline, ready to be adapted; on the CPU, in float32."""
 
     def __init__(self, model: str | Path) -> None:
+        self.vocabulary: Vocabulary | None = None
         if model in builtin.names():
             self.name, self.words = str(model), tuple(OBJECTS)
             with TemporaryDirectory() as scratch:
@@ -56,14 +75,35 @@ class Base:
     def _learn_words(self) -> None:
         """Give the text encoder a place for each new word: a vector as long as those that it knows, the same everywhere."""
         tokenizer, encoder = self.pipe.tokenizer, self.pipe.text_encoder
+        encoder.requires_grad_(False)
         table = encoder.get_input_embeddings().weight
-        known = table[[tokenizer.convert_tokens_to_ids(f"{word}</w>") for word in MODEL_WORDS]].detach()
+        known = table[[tokenizer.convert_tokens_to_ids(f"{word}</w>") for word in MODEL_WORDS]]
+        new = torch.from_numpy(word_vectors(self.words, known.shape[1]) * float(known.std()))
         tokenizer.add_tokens(list(self.words))
-        encoder.resize_token_embeddings(len(tokenizer), mean_resizing=False)
-        with torch.no_grad():
-            encoder.get_input_embeddings().weight[-len(self.words) :] = torch.from_numpy(
-                word_vectors(self.words, known.shape[1]) * float(known.std())
-            )
+        self.vocabulary = Vocabulary(table, new)
+        encoder.set_input_embeddings(self.vocabulary)
+
+    def trained(self) -> list[nn.Parameter]:
+        """Return the weights that are trained now, of the network and of the new words."""
+        parts = [self.network] if self.vocabulary is None else [self.network, self.vocabulary]
+        return [weight for part in parts for weight in part.parameters() if weight.requires_grad]
+
+    def tokens(self, prompts: Sequence[str]) -> torch.Tensor | None:
+        """Return the words of prompts as int64[B, T]; None for a base whose words do not change."""
+        if self.vocabulary is None:
+            return None
+        tokenizer = self.pipe.tokenizer
+        return tokenizer(
+            list(prompts),
+            padding="max_length",
+            max_length=tokenizer.model_max_length,
+            truncation=True,
+            return_tensors="pt",
+        ).input_ids
+
+    def text_of(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Return the text states float32[B, T, D] of tokens, through which the vectors of new words can be learnt."""
+        return self.pipe.text_encoder(tokens).last_hidden_state
 
     @torch.no_grad()
     def read(self, prompts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -81,6 +81,7 @@ def environment(home: Path, mark: str) -> dict[str, str]:
         "FLWR_HOME": str(home.resolve()),
         "PATH": os.pathsep.join([str(scripts()), os.environ.get("PATH", os.defpath)]),
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        "NO_PROXY": ",".join(filter(None, [os.environ.get("NO_PROXY"), "127.0.0.1", "localhost", "::1"])),
         MARK: mark,
     }
 

@@ -6,11 +6,13 @@ site runs. Between rounds a learner keeps nothing but what it can make anew: the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 
 from edgegen.core.errors import InputError
 from edgegen.tune import adapters, local
@@ -20,6 +22,7 @@ from edgegen.tune.judging import Exam, Marks, examine
 from edgegen.tune.learners import AbstractLearner, Fitted
 from edgegen.tune.local import Examples, Local
 from edgegen.tune.parts import CHANGE, AbstractParts, parts_of
+from edgegen.tune.privacy import EXAMPLE, Privacy
 from edgegen.tune.sites import Site, Spread, make_site
 
 
@@ -32,42 +35,56 @@ class Task:
     spread: Spread = field(default_factory=Spread)
     lora: Lora = field(default_factory=Lora)
     local: Local = field(default_factory=Local)
+    privacy: Privacy = field(default_factory=Privacy)  # of examples, inside every site
 
     def options(self) -> dict[str, Any]:
         """Return it as plain values, for a site in another process."""
-        return asdict(self)
+        plain = asdict(self)
+        plain["privacy"]["max_epsilon"] = None  # infinity is no JSON; the budget is the run's affair
+        return plain
 
     @staticmethod
     def of(options: Mapping[str, Any]) -> Task:
         """Return the task that plain values describe. **Raises** `InputError` for unknown ones."""
-        made = {"spread": Spread, "lora": Lora, "local": Local}
+        made = {"spread": Spread, "lora": Lora, "local": Local, "privacy": Privacy}
         try:
-            lora = options["lora"] | {"layers": tuple(options["lora"]["layers"])}
-            parts = {name: kind(**(lora if name == "lora" else options[name])) for name, kind in made.items()}
-            return Task(**{**options, **parts})
+            plain = {name: dict(options[name]) for name in made}
+            plain["lora"]["layers"] = tuple(plain["lora"]["layers"])
+            plain["privacy"]["max_epsilon"] = math.inf
+            return Task(**{**options, **{name: kind(**plain[name]) for name, kind in made.items()}})
         except (KeyError, TypeError) as error:
             raise InputError(f"the options of a site do not describe a task: {error}", param="options") from error
 
     def parts(self) -> AbstractParts:
-        """Return what travels."""
-        return parts_of(self.mode, self.lora)
+        """Return what travels. Words are not learnt in private: their vectors are shared by all rows of a step."""
+        return parts_of(self.mode, self.lora, words=self.privacy.kind != EXAMPLE)
 
 
 class PictureLearner(AbstractLearner):
     """One site."""
 
-    def __init__(self, base: Base, parts: AbstractParts, examples: Examples, local: Local, number: int) -> None:
-        self._base, self._parts, self._examples, self._local = base, parts, examples, local
+    def __init__(self, base: Base, task: Task, parts: AbstractParts, examples: Examples, number: int) -> None:
+        self._base, self._task, self._parts, self._examples = base, task, parts, examples
         self._number = number
 
     def fit(self, arrays: Arrays, *, round: int, steps: int) -> Fitted:  # noqa: A002
-        self._parts.put(self._base.network, arrays)
-        loss = local.train(self._base, self._examples, self._local, steps=steps, key=[self._number, round])
-        sent = self._parts.get(self._base.network, site=self._number, turn=round)
-        return Fitted(sent, float(len(self._examples)), {"loss": loss})
+        self._parts.put(self._base, arrays)
+        metrics = {}
+        if self._task.privacy.kind == EXAMPLE:  # its losses say something of single pictures, and stay here
+            local.train_privately(self._base, self._examples, self._task.local, self._task.privacy, steps=steps)
+        else:
+            key = [self._number, round]
+            metrics["loss"] = local.train(self._base, self._examples, self._task.local, steps=steps, key=key)
+        sent = self._parts.get(self._base, site=self._number, turn=round)
+        return Fitted(sent, float(len(self._examples)), metrics)
+
+    def sends(self, arrays: Arrays, *, turn: int) -> Arrays:
+        """Return those of some arrays that the site sends in a round."""
+        self._parts.put(self._base, arrays)
+        return self._parts.get(self._base, site=self._number, turn=turn)
 
     def evaluate(self, arrays: Arrays) -> dict[str, float]:
-        self._parts.put(self._base.network, arrays)
+        self._parts.put(self._base, arrays)
         return {"loss": local.mean_loss(self._base, self._examples), "examples": float(len(self._examples))}
 
 
@@ -75,9 +92,10 @@ class Workshop:
     """A base made ready for a task in this process, with the sites that are here: one network, worn by turns."""
 
     def __init__(self, task: Task) -> None:
+        torch.set_num_threads(1)  # more fight over the caches at this size
         self.task, self.base, self.parts = task, Base(task.base), task.parts()
-        self.parts.prepare(self.base.network)
-        self.start = self.parts.start(self.base.network)
+        self.parts.prepare(self.base)
+        self.start = self.parts.start(self.base)
         self._seen: dict[int, tuple[Site, Examples]] = {}
 
     def site(self, number: int) -> Site:
@@ -90,11 +108,11 @@ class Workshop:
 
     def learner(self, number: int) -> PictureLearner:
         """Return a site's learner."""
-        return PictureLearner(self.base, self.parts, self._site(number)[1], self.task.local, number)
+        return PictureLearner(self.base, self.task, self.parts, self._site(number)[1], number)
 
     def examine(self, arrays: Arrays, exam: Exam) -> Marks:
         """Judge what the base draws when it wears these arrays."""
-        self.parts.put(self.base.network, arrays)
+        self.parts.put(self.base, arrays)
         return examine(self.base, exam)
 
     def combine(self) -> Callable[[Arrays, Arrays, Sequence[Fitted]], Arrays] | None:

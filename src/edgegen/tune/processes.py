@@ -5,102 +5,39 @@ Ctrl-C. A SuperLink that dies takes the ServerApp with it; the next one goes on 
 Beyond loopback there is TLS, and a site has to prove who it is, unless somebody says that it need not.
 """
 
-import os
-import signal
 import socket
+import ssl
 import subprocess
-import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, Literal
+from collections.abc import Callable
+from contextlib import suppress
+from typing import IO
 
 import httpx
 
 from edgegen.core.errors import ConfigError, WorkerError
 from edgegen.tune.launch import ERROR, SERVER_PID, Launch
 from edgegen.tune.learners import Arrays
-from edgegen.tune.packing import CONNECTION, MARK, environment, scripts, write_app, write_home
+from edgegen.tune.packing import CONNECTION, environment, scripts, write_app, write_home
+from edgegen.tune.pids import ending_on_sigterm, is_alive, kill, marked
+from edgegen.tune.places import Engine, Place, free_port, here, superlink_command, supernode_command
 from edgegen.tune.records import Progress
-from edgegen.tune.tls import Certificates, is_loopback, make_certificates, make_site_key
+from edgegen.tune.tls import Certificates, make_certificates, make_site_key
 
 POLL_S = 0.25
 START_S = 90.0  # for a SuperLink to answer; importing it takes seconds on a busy machine
 END_S = 6.0  # for a process to end after it was asked to
+FORGET_S = 65.0  # for a SuperLink to notice that a site is gone; until then it does not take the same key again
 GRACE_S = 5.0  # for the last lines of a ServerApp that has gone
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where the SuperLink listens, and what protects it."""
-
-    host: str = "127.0.0.1"
-    port: int = 0  # 0: a free one
-    security: Literal["auto", "tls", "insecure"] = "auto"  # auto: none on loopback, TLS and keys of sites elsewhere
-    certificates: Certificates | None = None  # None: made for this run
-
-    def __post_init__(self):
-        if self.security == "insecure" and self.certificates:
-            raise ConfigError("certificates were given, and security 'insecure' does not use them", param="security")
-
-    @property
-    def protected(self) -> bool:
-        """Whether TLS and the keys of sites are used."""
-        if self.security == "auto":
-            return self.certificates is not None or not is_loopback(self.host)
-        return self.security == "tls"
-
-
-@dataclass(frozen=True)
-class Engine:
-    """Who runs the sites: SuperNodes of their own, or something inside the SuperLink."""
-
-    supernodes: int  # started here
-    superlink_options: tuple[str, ...] = ()
-    run_options: tuple[str, ...] = ()
-
-
-def free_port(host: str = "127.0.0.1") -> int:
-    """Return a port that nobody listens on right now."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.bind((host, 0))
-        return probe.getsockname()[1]
-
-
-def superlink_command(host: str, port: int, database: Path, certificates: Certificates | None) -> list[str]:
-    """Return the command of the server; with certificates, sites have to be registered by their keys."""
-    command = ["flower-superlink", "--host", host, "--port", str(port), "--database", str(database)]
-    if certificates is None:
-        return [*command, "--insecure"]
-    return [
-        *command,
-        *("--ssl-ca-certfile", str(certificates.authority)),
-        *("--ssl-certfile", str(certificates.certificate)),
-        *("--ssl-keyfile", str(certificates.key)),
-        "--enable-supernode-auth",
-    ]
-
-
-def supernode_command(
-    superlink: str, site: int, sites: int, port: int, authority: Path | None, key: Path | None
-) -> list[str]:
-    """Return the command of a site: `superlink` is the server's host:port, `port` is for the site's own processes."""
-    command = ["flower-supernode", "--superlink", superlink, "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--node-config", f"partition-id={site} num-partitions={sites}"]
-    if authority is None or key is None:
-        return [*command, "--insecure"]
-    return [*command, "--root-certificates", str(authority), "--auth-supernode-private-key", str(key)]
 
 
 class Federation:
     """The processes of one run, as a context: all are there inside it, and none is after it."""
 
     def __init__(self, launch: Launch, place: Place | None = None, *, engine: Engine | None = None, restarts: int = 3):
-        self.launch, self.place, self.engine = launch, place or Place(), engine or Engine(launch.sites)
-        if self.engine.supernodes and launch.settings.deadline_s is None:
+        self.launch, self.place, self.engine = launch, place or Place(), engine or here(launch.sites)
+        if (self.engine.supernodes or self.engine.keys) and launch.settings.deadline_s is None:
             raise ConfigError(
                 "real processes need deadline_s: a site that dies with a message in its hands never answers it",
                 param="deadline_s",
@@ -108,6 +45,9 @@ class Federation:
         self.restarts_left, self.restarted = restarts, 0
         self.superlink: subprocess.Popen | None = None
         self.supernodes: dict[int, subprocess.Popen] = {}
+        self._back_at_s: dict[
+            int, float
+        ] = {}  # sites that have died: when they are started again, on the monotonic clock
         self._mark = uuid.uuid4().hex
         self._logs: list[IO] = []
         folder = launch.folder.resolve()
@@ -134,7 +74,8 @@ class Federation:
     def _begin(self) -> None:
         scripts()  # says what to install, before anything is started
         if self.place.protected:
-            hosts = list(dict.fromkeys([self._dial, self.place.host, "127.0.0.1", "localhost", socket.gethostname()]))
+            own = (self._dial, self.place.host, "127.0.0.1", "localhost", socket.gethostname())
+            hosts = list(dict.fromkeys((*self.place.names, *own)))
             made = self.place.certificates or make_certificates(self._keys, hosts)
             self.certificates = made.check()
         authority = self.certificates.authority if self.certificates else None
@@ -144,7 +85,7 @@ class Federation:
         self._app = write_app(self._folder, self.launch.run_config())
         self._start_superlink()
         if self.certificates:
-            for site in range(self.engine.supernodes):
+            for site in range(self.engine.keys):
                 _, public = make_site_key(self._keys, site)
                 self._flwr("supernode", "register", str(public), CONNECTION)
         for site in range(self.engine.supernodes):
@@ -164,15 +105,16 @@ class Federation:
     def _start_superlink(self) -> None:
         command = superlink_command(self.place.host, self._port, self._folder / "superlink.db", self.certificates)
         self.superlink = self._start([*command, *self.engine.superlink_options], "superlink.log")
-        scheme, trust = ("https", str(self.certificates.authority)) if self.certificates else ("http", True)
+        url = f"{'https' if self.certificates else 'http'}://{self.address}/health"
+        verify = ssl.create_default_context(cafile=str(self.certificates.authority)) if self.certificates else False
         until = time.monotonic() + START_S
-        while time.monotonic() < until:
-            if self.superlink.poll() is not None:
-                raise WorkerError(f"the SuperLink ended as it began; {self._folder / 'superlink.log'} says why")
-            try:
-                if httpx.get(f"{scheme}://{self.address}/health", verify=_context(trust), timeout=2).is_success:
-                    return
-            except httpx.HTTPError:
+        with httpx.Client(verify=verify, timeout=2, trust_env=False) as client:
+            while time.monotonic() < until:
+                if self.superlink.poll() is not None:
+                    raise WorkerError(f"the SuperLink ended as it began; {self._folder / 'superlink.log'} says why")
+                with suppress(httpx.HTTPError):
+                    if client.get(url).is_success:
+                        return
                 time.sleep(POLL_S)
         raise WorkerError(f"the SuperLink did not answer at {self.address} within {START_S:g} s")
 
@@ -187,7 +129,7 @@ class Federation:
         old = self._server_pid()
         (self._folder / SERVER_PID).unlink(missing_ok=True)
         if old in marked(self._mark):
-            _kill(old)  # one that has lost its SuperLink and does not know it yet
+            kill(old)  # one that has lost its SuperLink and does not know it yet
         (self._folder / ERROR).unlink(missing_ok=True)
         self._flwr("run", str(self._app), CONNECTION, *self.engine.run_options)
 
@@ -226,10 +168,18 @@ class Federation:
         elif self._server_has_gone():
             self._count("the ServerApp")
             self._submit()
-        for site, process in self.supernodes.items():
+        for site, process in list(self.supernodes.items()):
             if process.poll() is not None:
-                self._count(f"the SuperNode of site {site}")
-                self._start_supernode(site)
+                self._bring_back(site)
+
+    def _bring_back(self, site: int) -> None:
+        now_s = time.monotonic()
+        if site not in self._back_at_s:
+            self._count(f"the SuperNode of site {site}")
+            self._back_at_s[site] = now_s + (FORGET_S if self.certificates else 0.0)
+        if now_s >= self._back_at_s[site]:
+            del self._back_at_s[site]
+            self._start_supernode(site)
 
     def _server_has_gone(self) -> bool:
         """Return whether the ServerApp began, is no more, and left neither a result nor an error."""
@@ -274,7 +224,7 @@ class Federation:
             time.sleep(0.1)
         while left:
             for pid in left:
-                _kill(pid)
+                kill(pid)
             time.sleep(0.05)
             left = self.pids()
         for process in own:
@@ -294,61 +244,5 @@ def run_on_processes(
 ) -> Progress:
     """Run a launch as real processes on this machine and return what came of it; no process is left."""
     launch.write(start)
-    with _ending_on_sigterm(), Federation(launch, place, engine=engine) as federation:
+    with ending_on_sigterm(), Federation(launch, place, engine=engine) as federation:
         return federation.wait(on_round)
-
-
-@contextmanager
-def _ending_on_sigterm() -> Iterator[None]:
-    """Let SIGTERM end this process like Ctrl-C does, with its contexts left in order."""
-    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
-        yield
-        return
-
-    def end(number, frame) -> None:
-        del number, frame
-        raise SystemExit(128 + signal.SIGTERM)
-
-    signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-def _context(trust: str | bool):
-    import ssl
-
-    return ssl.create_default_context(cafile=trust) if isinstance(trust, str) else True
-
-
-def is_alive(pid: int) -> bool:
-    """Return whether a process is there and is more than an entry that nobody has read yet."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (OSError, IndexError):
-        return not Path("/proc/self").exists()
-
-
-def marked(mark: str) -> list[int]:
-    """Return the processes that carry this run's mark. Where there is no /proc, those of Flower end with their parents."""
-    wanted, found = f"{MARK}={mark}".encode(), []
-    for path in Path("/proc").glob("[0-9]*/environ"):
-        try:
-            pid = int(path.parent.name)
-            if wanted in path.read_bytes().split(b"\0") and is_alive(pid):
-                found.append(pid)
-        except OSError:
-            continue
-    return found
-
-
-def _kill(pid: int) -> None:
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)

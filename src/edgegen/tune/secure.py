@@ -174,6 +174,13 @@ class _Sum(Strategy):
         return None
 
 
+def is_masked_vector(message: Message) -> bool:
+    """Tell whether a message asks a site for its masked update: its keys are shared by then."""
+    records = message.content.config_records
+    asked = records[RECORD_KEY_CONFIGS].get(Key.STAGE) if RECORD_KEY_CONFIGS in records else None
+    return asked == Stage.COLLECT_MASKED_VECTORS
+
+
 def fit_secretly(message: Message, learner: AbstractLearner, site: int) -> Message:
     """Let a site train, and return its update in the older records, which `secaggplus_mod` masks before it leaves.
 

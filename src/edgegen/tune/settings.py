@@ -66,7 +66,9 @@ class PrivacySection(_Section):
 class FederatedSettings(_Section):
     """One federated run. Sites, learners and the first arrays come from elsewhere."""
 
-    mode: Literal["ffa", "fedit", "fedex", "decoder", "full"] = "ffa"  # what is exchanged and how it is put together
+    mode: Literal["ffa", "fedit", "fedex", "decoder", "split", "full"] = (
+        "ffa"  # what is exchanged and how it is put together
+    )
     rounds: Annotated[int, Field(ge=1)] = 3
     steps: Annotated[int, Field(ge=1)] = 60  # local steps of a round
     fraction: Annotated[float, Field(gt=0, le=1)] = 1.0  # of the sites that are there, asked in a round

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from edgegen.core.errors import InputError
 from edgegen.tune.launch import Launch
 from edgegen.tune.learners import Arrays
-from edgegen.tune.processes import Engine, run_on_processes
+from edgegen.tune.places import Engine
+from edgegen.tune.processes import run_on_processes
 from edgegen.tune.records import Progress
 
 

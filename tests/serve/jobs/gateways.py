@@ -12,13 +12,14 @@ import httpx
 
 from edgegen.config import Config
 from edgegen.serve.assembly import Gateway
-from edgegen.serve.compose import compose
+from edgegen.serve.compose import Maker, compose
 from edgegen.serve.run import Live, in_thread
 from edgegen.serve.storage.blobs import Blobs
 from edgegen.serve.storage.database import Database
 from edgegen.serve.storage.place import Storage
 from edgegen.serve.workers.instant import InstantWorker
 from edgegen.serve.workers.messages import Job, Progress, Report
+from edgegen.serve.workers.protocol import ReleasedError
 from serve.conftest import measured_fleet, slow, small_config
 
 BODY = {"prompt": "a red circle", "edgegen": {"steps": 16, "nodes": ["edge-1"], "models": ["shapes-s"]}}
@@ -47,7 +48,12 @@ class KeepingWorker(InstantWorker):
                 dataclasses.replace(progress, step=step, steps=job.steps, checkpoint_b64=kept if every else None)
             )
 
-        return await super().run(dataclasses.replace(job, steps=job.steps - done), told)
+        try:
+            return await super().run(dataclasses.replace(job, steps=job.steps - done), told)
+        except ReleasedError as given:
+            step = given.step + done
+            kept = base64.b64encode(json.dumps([job.id, step]).encode()).decode() if step else None
+            raise ReleasedError(step, kept) from None
 
 
 @dataclasses.dataclass
@@ -58,13 +64,21 @@ class Place:
     folder: Path
     seen: list[tuple[str, int]] = dataclasses.field(default_factory=list)
 
-    def gateway(self, *, config: Config | None = None, step_s: float = 0.001, keeping: bool = True, **jobs) -> Gateway:
+    def gateway(
+        self,
+        *,
+        config: Config | None = None,
+        step_s: float = 0.001,
+        keeping: bool = True,
+        maker: Maker = "inside",
+        **jobs,
+    ) -> Gateway:
         """Return a gateway on this place; `jobs` are fields of that section."""
         chosen = config or small_config()
         section = chosen.jobs.model_copy(update={"lease": 1.0, **jobs})
         chosen = chosen.model_copy(update={"jobs": section})
         storage = Storage(Database(self.url), Blobs(str(self.folder)), 3600.0)
-        gateway = compose(chosen, slow(measured_fleet(chosen), step_s), maker="inside", storage=storage)
+        gateway = compose(chosen, slow(measured_fleet(chosen), step_s), maker=maker, storage=storage)
         if keeping:
             workers = gateway.runtime.roads.workers
             workers.update({name: KeepingWorker(name, self.seen) for name in workers})

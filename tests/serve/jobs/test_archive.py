@@ -153,14 +153,25 @@ async def test_a_message_is_due_exactly_when_its_job_has_ended(two, database, en
         assert (await connection.execute(select(webhooks.c.job_id))).scalars().all() == ["told"]
 
 
+async def test_a_job_is_forgotten_once_however_many_forget_at_the_same_time(two):
+    for number in range(12):
+        await two[0].accept(job(f"{number:02}"), None, None, take=True)
+        await two[0].apply(f"{number:02}", [MADE, DONE], NOW_S)
+    found = await asyncio.gather(*(archive.forget(NOW_S + 1, NOW_S, limit=5) for archive in two * 4))
+    assert sorted(job_id for ids in found for job_id in ids) == sorted(f"{number:02}" for number in range(12))
+    assert len(await two[0].unswept()) == 12
+
+
 async def test_what_is_forgotten_leaves_nothing_behind(two, database):
-    one, _ = two
+    one, other = two
     await one.accept(job("a", webhook="https://example.com/"), None, Once("key", "hash"), take=True)
     await one.accept(job("open"), None, None, take=True)
     await one.apply("a", [START, MADE, DONE], NOW_S)
-    assert await one.forget(NOW_S) == []
-    assert await one.forget(NOW_S + 1) == ["a"]
-    await one.remove("a")
+    assert await one.forget(NOW_S, NOW_S) == []
+    assert await one.forget(NOW_S + 1, NOW_S) == ["a"]
+    assert await other.unswept() == ["a"], "whoever comes next knows what is left"
+    assert await other.unswept("a") == []
+    await other.swept(["a"])
     async with database.reading() as connection:
         for table in METADATA.sorted_tables:
             if "job_id" in table.c:

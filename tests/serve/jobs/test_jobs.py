@@ -1,5 +1,6 @@
 """Jobs over HTTP, on both databases: accepted, followed, told once, and the same after a restart."""
 
+import asyncio
 import base64
 import contextlib
 import threading
@@ -9,7 +10,7 @@ import httpx
 import pytest
 
 from edgegen.serve.run import in_thread
-from serve.jobs.gateways import BODY, Place, accepted, ended, story, until
+from serve.jobs.gateways import BODY, Place, accepted, client_of, ended, story, until
 
 PNG_START = b"\x89PNG\r\n\x1a\n"
 
@@ -200,6 +201,28 @@ def test_when_too_many_have_not_ended_more_are_refused_until_some_have(lite):
             time.sleep(0.1)
 
 
+def test_nobody_waits_until_the_jobs_that_have_not_ended_are_counted(lite):
+    with in_thread(lambda: lite.gateway(step_s=0.2, at_once=1)) as live, client_of(live) as client:
+        accepted(client, BODY)
+        counts = []
+
+        async def endless() -> int:
+            counts.append(time.monotonic())
+            await asyncio.sleep(3600)
+            return 0
+
+        live.gateway.jobs._archive.count_open = endless
+        began_s = time.monotonic()
+        while not counts:
+            accepted(client, BODY)
+            assert time.monotonic() < began_s + 5
+        began_s = time.monotonic()
+        for _ in range(5):
+            accepted(client, BODY)
+        assert time.monotonic() < began_s + 2
+        assert len(counts) == 1
+
+
 def test_a_gateway_without_storage_says_that_it_takes_no_jobs(make_gateway):
     with in_thread(make_gateway(maker="inside")) as live:
         answer = httpx.post(f"{live.url}/v1/jobs", json=BODY)
@@ -213,17 +236,87 @@ def test_jobs_that_are_old_are_forgotten_with_their_pictures(lite, monkeypatch):
     monkeypatch.setattr(lite, "gateway", lambda **options: _forgetful(gateway_of(**options)))
     with lite.serving() as client:
         job_id = accepted(client, BODY, "once")["id"]
-        until_s = time.monotonic() + 10
-        # Its pictures go first: for a moment the answer is that they are gone, which is a 404 of another kind.
-        while (client.get(f"/v1/jobs/{job_id}").json().get("error") or {}).get("code") != "not_found":
-            assert time.monotonic() < until_s
-            time.sleep(0.05)
-        assert list(lite.folder.rglob("*.png")) == []
+        _until(lambda: client.get(f"/v1/jobs/{job_id}").status_code == 404)
+        _until(lambda: not list(lite.folder.rglob("*.png")))
         assert accepted(client, BODY, "once")["id"] != job_id
 
 
-def _forgetful(gateway):
-    object.__setattr__(gateway.storage, "keep_s", 0.2)
+def test_a_job_that_is_forgotten_is_whole_or_gone_for_every_reader(place, monkeypatch):
+    """Its pictures may take as long as they like to go."""
+    monkeypatch.setattr("edgegen.serve.jobs.keeper.FORGET_EVERY_S", 0.05)
+    with in_thread(place.gateway) as live, client_of(live) as client:
+        removed = live.gateway.storage.blobs.remove
+
+        async def reluctant(name):
+            await removed(name)
+            await asyncio.sleep(0.5)
+
+        monkeypatch.setattr(live.gateway.storage.blobs, "remove", reluctant)
+        job = ended(client, accepted(client, BODY, "once")["id"])
+        codes: set[str] = set()
+        _forgetful(live.gateway, keep_s=0.0)
+
+        def gone() -> bool:
+            shown = client.get(f"/v1/jobs/{job['id']}")
+            if shown.status_code == 200:
+                assert shown.json() == job
+                return False
+            codes.add(shown.json()["error"]["code"])
+            return True
+
+        _until(gone)
+        _forgetful(live.gateway, keep_s=3600.0)
+        again = accepted(client, BODY, "once")
+        assert again["id"] != job["id"]
+        codes |= {client.get(f"/v1/jobs/{job['id']}").json()["error"]["code"] for _ in range(20)}
+        assert codes == {"not_found"}
+        assert ended(client, again["id"])["status"] == "done"
+
+
+def test_a_job_that_is_forgotten_between_its_row_and_its_picture_is_gone(place, monkeypatch):
+    with in_thread(place.gateway) as live, client_of(live) as client:
+        job = ended(client, accepted(client, BODY, "once")["id"])
+        jobs = live.gateway.jobs
+        read = jobs.read
+
+        async def late(blob, sha256):
+            await jobs._archive.forget(time.time() + 1, time.time())
+            await jobs._sweep()
+            return await read(blob, sha256)
+
+        monkeypatch.setattr(jobs, "read", late)
+        assert client.get(f"/v1/jobs/{job['id']}").json()["error"]["code"] == "not_found"
+        monkeypatch.setattr(jobs, "read", read)
+        job = ended(client, accepted(client, BODY, "once")["id"])
+        monkeypatch.setattr(jobs, "read", late)
+        assert accepted(client, BODY, "once")["id"] != job["id"]
+
+
+def test_pictures_that_a_killed_gateway_left_behind_are_swept_by_the_next_one(place, monkeypatch):
+    monkeypatch.setattr("edgegen.serve.jobs.keeper.FORGET_EVERY_S", 0.1)
+    with in_thread(place.gateway) as live, client_of(live) as client:
+        done = [ended(client, accepted(client, BODY)["id"])["id"] for _ in range(2)]
+
+        async def killed(name):
+            raise OSError("here it was killed")
+
+        monkeypatch.setattr(live.gateway.storage.blobs, "remove", killed)
+        _forgetful(live.gateway, keep_s=0.0)
+        _until(lambda: all(client.get(f"/v1/jobs/{job_id}").status_code == 404 for job_id in done))
+    assert len(list(place.folder.rglob("*.png"))) == 2
+    with place.serving():
+        _until(lambda: not list(place.folder.rglob("*.png")))
+
+
+def _until(condition, seconds: float = 10.0) -> None:
+    until_s = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until_s, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def _forgetful(gateway, keep_s: float = 0.2):
+    object.__setattr__(gateway.storage, "keep_s", keep_s)
     return gateway
 
 

@@ -94,6 +94,16 @@ async def test_writers_that_read_first_do_not_lose_each_others_writes(database_u
     await asyncio.gather(*(each.close() for each in both))
 
 
+async def test_a_reader_sees_one_state_whatever_is_written_meanwhile(database):
+    async with database.reading() as reader:
+        assert (await reader.execute(select(gateways.c.id))).all() == []
+        async with database.writing() as writer:
+            await writer.execute(insert(gateways).values(ROW))
+        assert (await reader.execute(select(gateways.c.id))).all() == []
+    async with database.reading() as reader:
+        assert (await reader.execute(select(gateways.c.id))).scalars().all() == ["one"]
+
+
 async def test_sqlite_is_durable_and_read_while_it_is_written(tmp_path):
     database = Database(f"sqlite:///{tmp_path / 'deep' / 'edgegen.db'}")
     await database.open()

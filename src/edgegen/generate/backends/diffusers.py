@@ -10,16 +10,21 @@ from __future__ import annotations
 import abc
 import hashlib
 import json
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from diffusers import DiffusionPipeline
+from diffusers.utils import logging as diffusers_logging
+from transformers.utils import logging as transformers_logging
 
 from edgegen.core.errors import InputError
 from edgegen.generate.fingerprints import of_files
+from edgegen.generate.pipelines import pipeline_kind
 from edgegen.generate.schedules import PREDICTIONS, AbstractSchedule, Discrete, Flow
 
 WEIGHTS = (".safetensors", ".bin", ".json", ".txt", ".model")
@@ -239,20 +244,28 @@ def open_pipeline(folder: Path) -> Any:
     """Open the pipeline of a folder in float32. **Raises** `InputError` for one that is not supported."""
     kind = pipeline_kind(folder)
     left_out = {part: None for part in FAMILIES[kind].optional if not (folder / part).is_dir()}
-    pipe = DiffusionPipeline.from_pretrained(folder, local_files_only=True, torch_dtype=torch.float32, **left_out)
+    with quietly():
+        pipe = DiffusionPipeline.from_pretrained(folder, local_files_only=True, torch_dtype=torch.float32, **left_out)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
 
-def pipeline_kind(folder: Path) -> str:
-    """Return the pipeline's class of a folder. **Raises** `InputError` for one that is not supported."""
-    index = folder / "model_index.json"
-    if not index.is_file():
-        raise InputError(f"{folder} has no model_index.json: it is no folder of a diffusers pipeline")
-    kind = json.loads(index.read_text()).get("_class_name")
-    if kind not in FAMILIES:
-        raise InputError(f"{folder} is of a {kind}, which the engine does not know; known: {', '.join(FAMILIES)}")
-    return kind
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Keep the libraries' bars and remarks about parts that they did not expect from the screen."""
+    loggers = (diffusers_logging, transformers_logging)
+    before = [logger.get_verbosity() for logger in loggers]
+    for logger in loggers:
+        logger.set_verbosity_error()
+        logger.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # `torch_dtype` is the name that old versions know, too
+            yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.set_verbosity(level)
+            logger.enable_progress_bar()
 
 
 def read_loras(folder: Path) -> list[Lora]:

@@ -15,7 +15,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from edgegen.serve.jobs.records import UNHURRIED_S, Change, Checkpoint, End, Job, KeyReusedError, Once, Wanted
 from edgegen.serve.jobs.telling import outbox_row
 from edgegen.serve.storage.database import Database
-from edgegen.serve.storage.tables import attempts, events, gateways, idempotency, jobs, pictures, results, webhooks
+from edgegen.serve.storage.tables import (
+    attempts,
+    events,
+    forgotten,
+    gateways,
+    idempotency,
+    jobs,
+    pictures,
+    results,
+    webhooks,
+)
 
 
 class Archive:
@@ -129,16 +139,33 @@ class Archive:
         async with self._database.writing() as connection:
             return await _apply(connection, job_id, [change], now_s, self.owner, (jobs.c.ended_s.is_(None),))
 
-    async def forget(self, before_s: float, limit: int = 100) -> list[str]:
-        """Return ids of jobs that ended before then, for `remove`."""
-        async with self._database.reading() as connection:
-            old = select(jobs.c.id).where(jobs.c.ended_s < before_s).order_by(jobs.c.ended_s).limit(limit)
-            return list((await connection.execute(old)).scalars())
+    # retention
 
-    async def remove(self, job_id: str) -> None:
-        """Remove a job with everything that is known about it."""
+    async def forget(self, before_s: float, now_s: float, limit: int = 100) -> list[str]:
+        """Remove jobs that ended before then, with everything that is known about them, and return their ids.
+
+        In the same transaction it is noted that their blobs are to be swept: a job is whole until then, and gone from then on.
+        """
+        old = select(jobs.c.id).where(jobs.c.ended_s < before_s).order_by(jobs.c.ended_s).limit(limit)
         async with self._database.writing() as connection:
-            await connection.execute(delete(jobs).where(jobs.c.id == job_id))
+            ids = list((await connection.execute(old.with_for_update(skip_locked=True))).scalars())
+            if ids:
+                await connection.execute(insert(forgotten), [{"job_id": job_id, "at_s": now_s} for job_id in ids])
+                await connection.execute(delete(jobs).where(jobs.c.id.in_(ids)))
+            return ids
+
+    async def unswept(self, after: str = "", limit: int = 100) -> list[str]:
+        """Return ids of jobs that are gone and whose blobs may still be there, in order, those after an id."""
+        async with self._database.reading() as connection:
+            left = (
+                select(forgotten.c.job_id).where(forgotten.c.job_id > after).order_by(forgotten.c.job_id).limit(limit)
+            )
+            return list((await connection.execute(left)).scalars())
+
+    async def swept(self, job_ids: Sequence[str]) -> None:
+        """Note that the blobs of jobs are gone, too."""
+        async with self._database.writing() as connection:
+            await connection.execute(delete(forgotten).where(forgotten.c.job_id.in_(job_ids)))
 
 
 async def _known(connection: AsyncConnection, account: str, once: Once) -> str | None:

@@ -33,6 +33,8 @@ log = structlog.get_logger(__name__)
 
 LOOK_EVERY_S = 1.0  # for jobs that became free, messages that are due, and what other gateways wrote
 FORGET_EVERY_S = 60.0
+OLD_COUNT_S = 5.0  # a count of open jobs that is older than this is waited for
+ASKING = 0.25  # of the grace time of an end: for workers to give back what they will not finish
 TELL_TIMEOUT_S = 10.0
 MESSAGES_AT_ONCE = 16
 
@@ -50,7 +52,10 @@ class Jobs:
         self._wanted = asyncio.Event()  # there may be a job to take
         self._ended: collections.deque[float] = collections.deque(maxlen=50)  # when the latest jobs ended here
         self._strays: set[str] = set()
-        self._open, self._counted_s = 0, float("-inf")
+        self._open = 0  # jobs that have not ended, of all gateways
+        self._counted_s = float("-inf")
+        self._since = 0  # accepted here since the latest count began
+        self._counting: asyncio.Task[None] | None = None
         self.accepting = self.opened = False
         self.bill: Bill = lambda account, ticket: None  # is told of every picture that is begun, and for whom
 
@@ -67,11 +72,22 @@ class Jobs:
         self._spawn(self._repeat(self._forget, FORGET_EVERY_S), "forgetting of jobs")
 
     async def drain(self, grace_s: float) -> None:
-        """Accept and take nothing new, finish what a worker has begun, leave the rest to the next start."""
+        """Accept and take nothing new, finish what a worker has begun, leave the rest to the next start.
+
+        What will not be done in time is asked back, at once where that is foreseen: so the next start begins where the
+        worker was. One that does not answer costs no more than the grace time.
+        """
         self.accepting = False
+        asking_s = ASKING * grace_s
         for work in list(self._works.values()):
             work.finish()
-        await self._wait(grace_s)
+            if grace_s > 0:
+                work.ask_back(grace_s - asking_s)
+        await self._wait(grace_s - asking_s)
+        if grace_s > 0:
+            for work in list(self._works.values()):
+                work.ask_back()
+            await self._wait(asking_s)
         for work in list(self._works.values()):
             work.stop()
 
@@ -110,6 +126,7 @@ class Jobs:
             raise WorkerError("the database of jobs cannot be reached; the job was not accepted") from error
         if job_id == job.id:
             self._open += 1
+            self._since += 1
             if take:
                 self._begin(job)
             else:
@@ -148,15 +165,30 @@ class Jobs:
     # what goes on by itself
 
     async def _check_room(self) -> None:
-        """Refuse a job when too many have not ended. They are counted now and then: the bound need not be exact."""
-        now_s = self._runtime.now_s()
-        if now_s - self._counted_s >= LOOK_EVERY_S:
-            self._counted_s = now_s
-            self._open = await self._archive.count_open()
+        """Refuse a job when too many have not ended. They are counted now and then: the bound need not be exact.
+
+        A count takes the longer the more there are, so no job waits for one, except after a pause; and nobody is refused by
+        an old one.
+        """
+        age_s = self._runtime.now_s() - self._counted_s
+        if age_s >= LOOK_EVERY_S and self._counting is None:
+            self._counting = self._spawn(self._count(), "count of open jobs")
+        if self._counting is not None and (age_s >= OLD_COUNT_S or self._open >= self._section.max_open):
+            await asyncio.wait({self._counting})
         if self._open >= self._section.max_open:
             raise BusyError(
                 f"{self._open} jobs have not ended, which is the limit; try again later", retry_after_s=self._pace_s()
             )
+
+    async def _count(self) -> None:
+        began_s, self._since = self._runtime.now_s(), 0
+        try:
+            counted = await self._archive.count_open()
+            self._open, self._counted_s = counted + self._since, began_s
+        except (SQLAlchemyError, OSError) as error:  # the acceptance that comes next finds the same, and says so
+            log.error("open jobs cannot be counted", reason=str(error)[:300])
+        finally:
+            self._counting = None
 
     def _pace_s(self) -> float:
         """Return how long it takes, lately, until another job ends here."""
@@ -231,10 +263,23 @@ class Jobs:
             await self._outbox.failed(message, trouble, wall_s())
 
     async def _forget(self) -> None:
-        while old := await self._archive.forget(wall_s() - self._storage.keep_s):
-            for job_id in old:
-                await self._storage.blobs.remove(f"jobs/{job_id}")
-                await self._archive.remove(job_id)
+        """Forget old jobs: first their rows, with which they are gone for everybody, then their blobs."""
+        while await self._archive.forget(wall_s() - self._storage.keep_s, wall_s()):
+            await self._sweep()
+        await self._sweep()
+
+    async def _sweep(self) -> None:
+        """Remove the blobs of all jobs that are gone, those included that somebody did not come to before it was killed."""
+        after = ""
+        while left := await self._archive.unswept(after):
+            swept, after = [], left[-1]
+            for job_id in left:
+                try:
+                    await self._storage.blobs.remove(f"jobs/{job_id}")
+                    swept.append(job_id)
+                except OSError as error:  # it must not keep the others back; it is tried again the next time
+                    log.error("the pictures of an old job cannot be removed", job=job_id, reason=str(error))
+            await self._archive.swept(swept)
 
     async def _repeat(
         self, chore: Callable[[], Coroutine[Any, Any, None]], every_s: float, early: asyncio.Event | None = None
@@ -249,10 +294,11 @@ class Jobs:
                 log.error("jobs: trying again", chore=chore.__name__, reason=str(error)[:300])
             await _first(early, every_s)
 
-    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._done)
+        return task
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -266,4 +312,5 @@ async def _first(event: asyncio.Event | None, seconds: float) -> None:
         await asyncio.sleep(seconds)
         return
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(event.wait(), seconds)
+        async with asyncio.timeout(seconds):  # `wait_for` of Python 3.11 loses a cancellation that comes with the event
+            await event.wait()

@@ -11,6 +11,7 @@ from edgegen.serve.jobs.keeper import Jobs
 from edgegen.serve.jobs.reading import Seen
 from edgegen.serve.jobs.records import Event
 from edgegen.serve.pictures import at_side
+from edgegen.serve.storage.blobs import BlobError
 from edgegen.serve.wire import JobBody, usage
 
 
@@ -74,4 +75,10 @@ async def kept_picture(jobs: Jobs, picture_id: str) -> bytes | None:
     kept = await jobs.reader.picture(picture_id)
     if kept is None:
         return None
-    return await at_side(await jobs.read(kept.blob, kept.sha256), JobBody.model_validate(kept.body).side)
+    try:
+        png = await jobs.read(kept.blob, kept.sha256)
+    except BlobError:
+        if await jobs.reader.picture(picture_id) is None:  # its job was forgotten meanwhile
+            return None
+        raise
+    return await at_side(png, JobBody.model_validate(kept.body).side)

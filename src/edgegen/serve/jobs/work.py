@@ -169,6 +169,12 @@ class Work:
         if self.waits:
             self.stop()
 
+    def ask_back(self, later_than_s: float = 0.0) -> None:
+        """Ask the workers for the pictures that are not there in so many seconds, with what is done of them."""
+        for ticket in self._tickets:
+            if not ticket.done.done() and self._runtime.left_s(ticket) >= later_than_s:
+                self._runtime.ask_back(ticket)
+
     async def keep(self) -> None:
         """Wait until what has come is kept."""
         await asyncio.gather(*(keeper.settle() for keeper in self._keepers.values()))
@@ -224,6 +230,10 @@ class Work:
         tasks = [asyncio.create_task(making) for making in makings]
         try:
             await asyncio.gather(*tasks)
+        except EdgegenError:
+            if self._finishing:  # one was given back: the others are finished, or given back, too
+                await asyncio.wait(tasks)
+            raise
         finally:
             for task in tasks:
                 task.cancel()

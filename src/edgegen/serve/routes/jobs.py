@@ -4,7 +4,7 @@ import hashlib
 import json
 import secrets
 from collections.abc import AsyncIterator
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import JSONResponse
@@ -20,7 +20,10 @@ from edgegen.serve.jobs.records import Job, Once, Wanted
 from edgegen.serve.jobs.views import event_text, job_head, job_view
 from edgegen.serve.passage import ACCOUNT, passage_of
 from edgegen.serve.problems import Problem
+from edgegen.serve.storage.blobs import BlobError
 from edgegen.serve.wire import JobBody
+
+T = TypeVar("T")
 
 PATH = "/v1/jobs"
 SCOPE = "jobs"
@@ -60,11 +63,16 @@ def router(gateway: Gateway) -> APIRouter:
         job, due_s, once = _read(gateway, jobs, body, _account(request), key)
         gateway.admission.ask(passage_of(request.scope), SCOPE, len(job.pictures))
         job_id = await jobs.accept(job, due_s, once)
-        shown = await job_view(jobs, await _seen(jobs, job_id, job.account), _base_url(request))
+        shown = await _view(jobs, job_id, request)
+        while (
+            shown is None and job_id != job.id
+        ):  # the one that came before was forgotten meanwhile, and its key with it
+            job_id = await jobs.accept(job, due_s, once)
+            shown = await _view(jobs, job_id, request)
         headers = {"Location": f"{PATH}/{job_id}"}
         if job_id != job.id:
             headers["Idempotent-Replayed"] = "true"
-        return JSONResponse(shown, status_code=202, headers=headers)
+        return JSONResponse(_there(shown), status_code=202, headers=headers)
 
     @routes.get(PATH, response_model=JobList)
     async def listed(
@@ -86,23 +94,21 @@ def router(gateway: Gateway) -> APIRouter:
     @routes.get(PATH + "/{identifier}", response_model=JobAnswer)
     async def shown(identifier: str, request: Request) -> Response:
         """Return a job: how it stands, and once it is done, what `POST /v1/images/generations` would have answered."""
-        jobs = _jobs(gateway)
-        seen = await _seen(jobs, identifier, _account(request))
-        return JSONResponse(await job_view(jobs, seen, _base_url(request)))
+        return JSONResponse(_there(await _view(_jobs(gateway), identifier, request)))
 
     @routes.delete(PATH + "/{identifier}", response_model=JobAnswer)
     async def cancel(identifier: str, request: Request) -> Response:
         """End a job that is not wanted any more; one that has ended stays as it is."""
-        jobs, account = _jobs(gateway), _account(request)
-        await _seen(jobs, identifier, account)
+        jobs = _jobs(gateway)
+        _there(await _seen(jobs, identifier, _account(request)))
         await jobs.cancel(identifier)
-        return JSONResponse(await job_view(jobs, await _seen(jobs, identifier, account), _base_url(request)))
+        return JSONResponse(_there(await _view(jobs, identifier, request)))
 
     @routes.get(PATH + "/{identifier}/events", response_class=EventSourceResponse, responses=_EVENTS)
     async def events(identifier: str, request: Request, last: LastEvent = None) -> EventSourceResponse:
         """Stream what happened to a job and what happens, until its end; `Last-Event-ID` goes on after an event."""
         jobs = _jobs(gateway)
-        await _seen(jobs, identifier, _account(request))
+        _there(await _seen(jobs, identifier, _account(request)))
         if last is not None and not (last.isascii() and last.isdigit()):
             raise InputError("Last-Event-ID should be the number of an event", param="Last-Event-ID")
         after = min(int(last or 0), 2**31 - 1)
@@ -142,11 +148,28 @@ def _read(
     return job, due_s, once
 
 
-async def _seen(jobs: Jobs, identifier: str, account: str) -> Seen:
-    seen = await jobs.reader.job(identifier, account) if _is_id(identifier) else None
+async def _seen(jobs: Jobs, identifier: str, account: str) -> Seen | None:
+    return await jobs.reader.job(identifier, account) if _is_id(identifier) else None
+
+
+async def _view(jobs: Jobs, identifier: str, request: Request) -> dict[str, Any] | None:
+    """Return a job as the API shows it, or None where there is none with this id (any more)."""
+    account = _account(request)
+    seen = await _seen(jobs, identifier, account)
     if seen is None:
+        return None
+    try:
+        return await job_view(jobs, seen, _base_url(request))
+    except BlobError:
+        if await _seen(jobs, identifier, account) is None:  # it was forgotten between the row and the picture
+            return None
+        raise
+
+
+def _there(found: T | None) -> T:
+    if found is None:
         raise Problem(404, "no job with this id; jobs are kept for a while after their end", code="not_found")
-    return seen
+    return found
 
 
 def _is_id(identifier: str) -> bool:

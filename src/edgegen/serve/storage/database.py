@@ -86,8 +86,11 @@ class Database:
     @contextlib.asynccontextmanager
     async def reading(self) -> AsyncIterator[AsyncConnection]:
         """Begin a transaction that only reads, all of it the same state."""
-        async with self._connect() as connection, connection.begin():
-            yield connection
+        async with self._connect() as connection:
+            if not self.is_sqlite:  # there each statement would see what was committed before it
+                await connection.execution_options(isolation_level="REPEATABLE READ")
+            async with connection.begin():
+                yield connection
 
     def _connect(self) -> AsyncConnection:
         if self._engine is None:

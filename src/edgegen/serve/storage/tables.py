@@ -97,6 +97,15 @@ events = Table(
     Column("data", JSON, nullable=False),
 )
 
+# Jobs that are gone and whose blobs may still be there. The row is written in the transaction that removes the job, and
+# goes when its blobs have gone, so that whoever is killed in between leaves nothing behind for ever.
+forgotten = Table(
+    "forgotten",
+    METADATA,
+    Column("job_id", Text, primary_key=True),
+    Column("at_s", Double, nullable=False),
+)
+
 webhooks = Table(
     "webhooks",
     METADATA,

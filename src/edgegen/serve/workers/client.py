@@ -10,10 +10,10 @@ from typing import Any
 import structlog
 
 from edgegen.core.errors import WorkerError
-from edgegen.serve.workers.errands import Errands, resolve
+from edgegen.serve.workers.errands import AbstractSpokenWorker, resolve
 from edgegen.serve.workers.line import ENDED, Line
-from edgegen.serve.workers.messages import PROTOCOL, Job, Report, encode
-from edgegen.serve.workers.protocol import Abilities, AbstractWorker, OnProgress, WorkerGoneError
+from edgegen.serve.workers.messages import PROTOCOL, encode
+from edgegen.serve.workers.protocol import Abilities, WorkerGoneError
 from edgegen.serve.workers.spawn import WorkerProcess, process_arguments
 
 log = structlog.get_logger(__name__)
@@ -25,48 +25,30 @@ STEADY_S = 60.0  # a worker that lived this long starts again with the first bac
 GRACE_S = 1.0  # between `bye` and the end by force
 
 
-class ProcessWorker(AbstractWorker):
+class ProcessWorker(AbstractSpokenWorker):
     """A worker process for one node, kept alive."""
 
     abilities = Abilities(learns=True)
 
     def __init__(self, node: str, *, maker: str = "builtin", slots: int = 1, folders: Mapping[str, str] | None = None):
-        self.node = node
+        super().__init__(node)
         self._arguments = process_arguments(maker=maker, slots=slots, folders=folders or {})
         self._learnt: dict[str, str] = {}  # folders of models that came later; every new process is told again
         self._process: WorkerProcess | None = None
         self._line: Line | None = None
         self._hello: asyncio.Future[dict[str, Any]] | None = None
         self._keeper: asyncio.Task | None = None
-        self._errands = Errands(node, self._send)
         self._backoff_s = FIRST_BACKOFF_S
-        self._on_lost: Callable[[str], None] = lambda reason: None
-        self._on_joined: Callable[[], None] = lambda: None
 
     async def open(self, *, on_lost: Callable[[str], None], on_joined: Callable[[], None]) -> None:
         self._on_lost, self._on_joined = on_lost, on_joined
         line = await self._connect()
         self._keeper = asyncio.create_task(self._keep(line), name=f"worker {self.node}")
 
-    async def load(self, model: str, *, pad_s: float) -> float:
-        return await self._errands.load(model, pad_s=pad_s)
-
     def learn(self, model: str, folder: str) -> None:
         self._learnt[model] = folder
         if self._line is not None:
             self._line.send(encode("learn", model=model, folder=folder))
-
-    async def evict(self, model: str) -> None:
-        self._errands.evict(model)
-
-    async def run(self, job: Job, on_progress: OnProgress) -> Report:
-        return await self._errands.run(job, on_progress)
-
-    def retarget(self, job_id: str, steps: int) -> None:
-        self._errands.retarget(job_id, steps)
-
-    def release(self, job_id: str) -> None:
-        self._errands.release(job_id)
 
     async def close(self) -> None:
         if self._keeper is not None:

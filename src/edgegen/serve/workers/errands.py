@@ -3,6 +3,7 @@
 How the messages travel is the worker's own affair; here they are matched with whoever waits for them.
 """
 
+import abc
 import asyncio
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -17,7 +18,7 @@ from edgegen.serve.workers.messages import (
     encode_retarget,
     load_id,
 )
-from edgegen.serve.workers.protocol import JobError, OnProgress, ReleasedError, WorkerGoneError
+from edgegen.serve.workers.protocol import AbstractWorker, JobError, OnProgress, ReleasedError, WorkerGoneError
 
 T = TypeVar("T")
 
@@ -98,6 +99,35 @@ class Errands:
             self._send(message)
         except WorkerGoneError:
             return  # whoever waits hears of it as the end of the worker
+
+
+class AbstractSpokenWorker(AbstractWorker):
+    """A worker that is spoken to in messages; how they travel is left to it. What it hears goes to `_errands`."""
+
+    def __init__(self, node: str):
+        self.node = node
+        self._errands = Errands(node, self._send)
+        self._on_lost: Callable[[str], None] = lambda reason: None
+        self._on_joined: Callable[[], None] = lambda: None
+
+    async def load(self, model: str, *, pad_s: float) -> float:
+        return await self._errands.load(model, pad_s=pad_s)
+
+    async def evict(self, model: str) -> None:
+        self._errands.evict(model)
+
+    async def run(self, job: Job, on_progress: OnProgress) -> Report:
+        return await self._errands.run(job, on_progress)
+
+    def retarget(self, job_id: str, steps: int) -> None:
+        self._errands.retarget(job_id, steps)
+
+    def release(self, job_id: str) -> None:
+        self._errands.release(job_id)
+
+    @abc.abstractmethod
+    def _send(self, message: bytes) -> None:
+        """Send an encoded message. **Raises** `WorkerGoneError` where there is nobody to send it to."""
 
 
 def _shaped(shape: type[T], message: dict[str, Any]) -> T:

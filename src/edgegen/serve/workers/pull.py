@@ -14,10 +14,10 @@ from typing import Any
 
 import structlog
 
-from edgegen.serve.workers.errands import Errands
+from edgegen.serve.workers.errands import AbstractSpokenWorker
 from edgegen.serve.workers.letters import Letters, Wire, exchange
-from edgegen.serve.workers.messages import MAX_STEPS, PROTOCOL, Job, LineError, Report, encode
-from edgegen.serve.workers.protocol import AbstractWorker, OnProgress, WorkerGoneError
+from edgegen.serve.workers.messages import MAX_STEPS, PROTOCOL, LineError, encode
+from edgegen.serve.workers.protocol import WorkerGoneError
 
 log = structlog.get_logger(__name__)
 
@@ -34,36 +34,18 @@ class _Session:
         self.connections = 0
 
 
-class PullWorker(AbstractWorker):
+class PullWorker(AbstractSpokenWorker):
     """The gateway's end; `attend` is called with every connection whose machine was recognised."""
 
     def __init__(self, node: str, *, grace_s: float = 20.0):
-        self.node = node
+        super().__init__(node)
         self._grace_s = grace_s
-        self._errands = Errands(node, self._send)
         self._session: _Session | None = None
         self._open = False
         self._vitals: dict[str, Any] = {}
-        self._on_lost: Callable[[str], None] = lambda reason: None
-        self._on_joined: Callable[[], None] = lambda: None
 
     async def open(self, *, on_lost: Callable[[str], None], on_joined: Callable[[], None]) -> None:
         self._on_lost, self._on_joined, self._open = on_lost, on_joined, True
-
-    async def load(self, model: str, *, pad_s: float) -> float:
-        return await self._errands.load(model, pad_s=pad_s)
-
-    async def evict(self, model: str) -> None:
-        self._errands.evict(model)
-
-    async def run(self, job: Job, on_progress: OnProgress) -> Report:
-        return await self._errands.run(job, on_progress)
-
-    def retarget(self, job_id: str, steps: int) -> None:
-        self._errands.retarget(job_id, steps)
-
-    def release(self, job_id: str) -> None:
-        self._errands.release(job_id)
 
     async def close(self) -> None:
         self._open = False
@@ -143,11 +125,11 @@ class PullWorker(AbstractWorker):
 
         await exchange(letters, wire, on_message, has=has, beat=dict, on_beat=on_beat)
 
-    def _send(self, line: bytes) -> None:
+    def _send(self, message: bytes) -> None:
         if self._session is None:
             raise WorkerGoneError(f"no machine has joined as node {self.node!r}")
         try:
-            self._session.letters.post(line)
+            self._session.letters.post(message)
         except LineError as error:
             self._end(self._session, str(error))
             raise WorkerGoneError(f"the machine of node {self.node!r} does not listen") from None

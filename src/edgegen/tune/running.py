@@ -1,0 +1,168 @@
+"""A federated run from its description to its result: in this process, on Flower's simulation engine, or as real processes."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgegen.core.errors import ConfigError, InputError, UnknownNameError
+from edgegen.tune.accounting import epsilon_of_rounds, least_noise
+from edgegen.tune.launch import Launch
+from edgegen.tune.learners import Arrays, Fitted
+from edgegen.tune.pictures import Task, Workshop, combine_fedex
+from edgegen.tune.privacy import EXAMPLE, NONE, Privacy
+from edgegen.tune.records import HISTORY, Progress
+from edgegen.tune.rounds import Around
+from edgegen.tune.settings import FederatedSettings, PrivacySection, parse
+
+HERE, SIMULATION, PROCESSES = WAYS = ("here", "simulation", "processes")
+LEARNER = "edgegen.tune.pictures:make"
+RUN = "run.json"  # what a run's folder says of itself
+
+Told = Callable[[Progress], None]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What is learnt, and how its rounds go."""
+
+    task: Task
+    settings: FederatedSettings
+
+    def plain(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        return {"task": self.task.options(), "run": self.settings.model_dump(mode="json")}
+
+
+def describe(task: Mapping[str, Any], settings: Mapping[str, Any], *, epsilon: float | None = None) -> Run:
+    """Return the run that plain values describe; `epsilon` asks for the least noise that keeps all rounds within it.
+
+    The adapter's mode and the privacy of examples are said once, in the settings, and hold for the sites, too.
+    **Raises** `ConfigError` or `InputError` with the field.
+    """
+    known = parse(dict(settings))
+    made = Task.of({**Task().options(), **_merged(task)})
+    lora_mode = known.mode if known.mode in ("ffa", "fedit", "fedex") else made.lora.mode
+    made = replace(made, mode=known.mode, lora=replace(made.lora, mode=lora_mode))
+    if epsilon is not None:
+        known = parse({**known.model_dump(), "privacy": noise_for(epsilon, made, known).model_dump()})
+    if known.privacy.kind == EXAMPLE:
+        said = known.privacy
+        made = replace(made, privacy=Privacy(EXAMPLE, said.noise, said.clip, said.delta))
+    return Run(made, known)
+
+
+def noise_for(epsilon: float, task: Task, settings: FederatedSettings) -> PrivacySection:
+    """Return privacy of examples with the least noise that lets all rounds end within `epsilon`."""
+    rate = sample_rate(task)
+    noise = least_noise(
+        epsilon, delta=settings.privacy.delta, sample_rate=rate, steps=settings.rounds * settings.steps
+    )  # fmt: skip
+    return PrivacySection(
+        kind=EXAMPLE, noise=noise, clip=settings.privacy.clip, delta=settings.privacy.delta, max_epsilon=epsilon
+    )
+
+
+def sample_rate(task: Task) -> float:
+    """Return the share of a site's pictures that a step sees."""
+    return min(1.0, task.local.batch / task.spread.pictures)
+
+
+def read_file(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Read the tables `[task]` and `[run]` of a TOML file."""
+    try:
+        found = tomllib.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{file} cannot be read: {error}", param=str(file)) from None
+    if unknown := sorted(found.keys() - {"task", "run"}):
+        raise ConfigError(f"{file} has {', '.join(unknown)}; expected [task] and [run]", param=unknown[0])
+    return found.get("task", {}), found.get("run", {})
+
+
+def carry_out(run: Run, folder: Path, *, way: str = HERE, told: Told = lambda progress: None) -> Progress:
+    """Carry out a run, or go on with the one that the folder holds; return the arrays and the rounds.
+
+    **Raises** `InputError` for a folder of another run, `UnknownNameError` for an unknown way.
+    """
+    if way not in WAYS:
+        raise UnknownNameError("way to run", way, WAYS, param="way")
+    folder.mkdir(parents=True, exist_ok=True)
+    _keep(run, folder)
+    workshop = Workshop(run.task)
+    sites, options = run.task.spread.sites, run.task.options()
+    if way == HERE:
+        from edgegen.tune.in_process import run_in_process
+
+        around = Around(combine=workshop.combine(), epsilon=spending(run.settings, options), on_round=told)
+        return run_in_process(
+            workshop.learner, sites, run.settings, workshop.start, around=around, folder=str(folder), options=options
+        )
+    launch = Launch(
+        LEARNER,
+        sites,
+        run.settings,
+        folder,
+        options,
+        epsilon="edgegen.tune.running:spending" if run.settings.privacy.kind != NONE else None,
+        combine="edgegen.tune.running:combining" if run.settings.mode == "fedex" else None,
+    )
+    if way == SIMULATION:
+        from edgegen.tune.simulated import run_simulated
+
+        return run_simulated(launch, workshop.start, on_round=told)
+    from edgegen.tune.processes import run_on_processes
+
+    return run_on_processes(launch, workshop.start, on_round=told)
+
+
+def reopen(folder: Path) -> tuple[Run, Progress]:
+    """Return a run and how far it has come. **Raises** `InputError` where a folder holds none."""
+    try:
+        kept = json.loads((folder / RUN).read_text())
+        history = json.loads((folder / HISTORY).read_text())
+        with np.load(folder / history["arrays"], allow_pickle=False) as file:
+            arrays = {name: file[name] for name in history["names"]}
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{folder} holds no federated run with a finished round: {error}", param="run") from None
+    from edgegen.tune.records import Round
+
+    rounds = tuple(Round(**entry) for entry in history["history"])
+    return Run(Task.of(kept["task"]), parse(kept["run"])), Progress(arrays, rounds, history["ended"])
+
+
+def spending(settings: FederatedSettings, options: Mapping[str, Any]) -> Callable[[int], float] | None:
+    """Return what so many rounds spend of the privacy of examples or of sites; None where nothing is private."""
+    said = settings.privacy
+    if said.kind == NONE:
+        return None
+    privacy = Privacy(said.kind, said.noise, said.clip, said.delta)
+    if said.kind == EXAMPLE:
+        return epsilon_of_rounds(privacy, [sample_rate(Task.of(options))], settings.steps)
+    return epsilon_of_rounds(privacy, [1.0], 1)  # every site in every round, each heard once
+
+
+def combining(options: Mapping[str, Any]) -> Callable[[Arrays, Arrays, list[Fitted]], Arrays]:
+    """Return what puts the updates of `fedex` together."""
+    scale = Task.of(options).lora.scale
+    return lambda before, mean, fits: combine_fedex(before, mean, fits, scale)
+
+
+def _merged(task: Mapping[str, Any]) -> dict[str, Any]:
+    """Fill up the tables of a task that are said in part."""
+    usual = Task().options()
+    return {
+        name: {**usual[name], **value} if isinstance(usual.get(name), dict) and isinstance(value, Mapping) else value
+        for name, value in task.items()
+    }
+
+
+def _keep(run: Run, folder: Path) -> None:
+    file = folder / RUN
+    if not file.exists():
+        file.write_text(json.dumps(run.plain(), indent=1) + "\n")
