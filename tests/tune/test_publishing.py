@@ -225,15 +225,14 @@ def test_what_is_served_is_the_network_that_was_trained(tmp_path, mode):
 
     base, lora = Base("shapes-s"), adapters.Lora(rank=2, scale=0.7, mode=mode)
     parts, rng = AdapterParts(lora), np.random.default_rng(8)
-    parts.prepare(base.network)
+    parts.prepare(base)
     arrays = {
-        name: (0.1 * rng.standard_normal(array.shape)).astype(np.float32)
-        for name, array in parts.start(base.network).items()
+        name: (0.1 * rng.standard_normal(array.shape)).astype(np.float32) for name, array in parts.start(base).items()
     }
     if mode == "fedex":
         change = base.network.conv_out.base_layer.weight.shape
         arrays["conv_out.base"] = (0.05 * rng.standard_normal(tuple(change))).astype(np.float32)
-    parts.put(base.network, arrays)
+    parts.put(base, arrays)
     folder = write_adapter(learnt_on(base, lora, arrays, provenance={}), tmp_path, "taught")
     served, prompts = (
         AdaptedBackend(folder),

@@ -73,6 +73,8 @@ class Shelf:
             raise AdapterError(f"{folder / CARD} says that it is {card.name!r}; a folder is called as its model")
         if not (folder / PROFILE).is_file():
             raise AdapterError(f"{folder} has no {PROFILE}: measure the model before it is published")
+        if (folder / PROFILE).stat().st_size > LARGEST_CARD_BYTES:
+            raise AdapterError(f"{folder / PROFILE} is larger than {LARGEST_CARD_BYTES} bytes")
         return card
 
     def note(self, name: str, nodes: Sequence[str]) -> None:

@@ -74,18 +74,19 @@ def learnt_on(
     """
     from edgegen.tune import adapters  # needs torch
 
-    sent = {name: array for name, array in arrays.items() if not name.endswith(CHANGE)}
+    sent = {name: array for name, array in arrays.items() if name != WORDS and not name.endswith(CHANGE)}
     added = {name: array for name, array in arrays.items() if name.endswith(CHANGE)}
     whole = adapters.complete(sent, adapters.shapes_of(base.network), lora)
-    words = tuple(base.words)
-    table = base.pipe.text_encoder.get_input_embeddings().weight if words else None
+    vectors = arrays.get(WORDS)
+    if vectors is None and base.vocabulary is not None:  # they were not learnt
+        vectors = base.vocabulary.new.detach().numpy().copy()
     return Learnt(
         base=source or base.name,
         arrays={**whole, **added},
         scale=lora.scale,
-        words=words,
-        vectors=None if table is None else table[-len(words) :].detach().numpy().copy(),
-        categories=(*CATEGORIES, NOVEL) if words else CATEGORIES,
+        words=tuple(base.words),
+        vectors=vectors,
+        categories=(*CATEGORIES, NOVEL) if base.words else CATEGORIES,
         provenance=provenance,
     )
 
