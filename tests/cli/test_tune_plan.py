@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from edgegen.cli import tune_plan
 from edgegen.core.errors import InfeasibleError, InputError
-from edgegen.tune.site_file import EXAMPLE
+from edgegen.tune.radio.site_file import EXAMPLE
 
 app = typer.Typer()
 app.command()(tune_plan.plan)

@@ -7,7 +7,7 @@ import pytest
 
 from edgegen.papers import fl_aigc
 from edgegen.papers.fl_aigc import POLICIES, Settings, draw
-from edgegen.tune.sizes import MODES, Sizes, exchange
+from edgegen.tune.radio.sizes import MODES, Sizes, exchange
 
 
 def test_the_claims_hold():

@@ -14,13 +14,13 @@ from edgegen.core.errors import InputError  # noqa: E402
 from edgegen.generate.words import NOVEL, OBJECTS  # noqa: E402
 from edgegen.tune import adapters, comparing, local, parts  # noqa: E402
 from edgegen.tune.adapters import Lora  # noqa: E402
-from edgegen.tune.in_process import run_in_process  # noqa: E402
+from edgegen.tune.federation.in_process import run_in_process  # noqa: E402
+from edgegen.tune.federation.rounds import Around  # noqa: E402
+from edgegen.tune.federation.settings import FederatedSettings  # noqa: E402
 from edgegen.tune.judging import Exam  # noqa: E402
 from edgegen.tune.local import Local  # noqa: E402
 from edgegen.tune.parts import WORDS  # noqa: E402
 from edgegen.tune.pictures import Task, Workshop, make  # noqa: E402
-from edgegen.tune.rounds import Around  # noqa: E402
-from edgegen.tune.settings import FederatedSettings  # noqa: E402
 from edgegen.tune.sites import Spread, held_out_novel, make_site, make_sites  # noqa: E402
 
 pytestmark = pytest.mark.torch
@@ -121,7 +121,7 @@ def test_training_lowers_the_loss_on_what_is_novel_and_learns_only_new_words(ffa
 
 def test_private_training_moves_the_adapter_and_leaves_words_and_losses_alone():
     pytest.importorskip("opacus", reason="pip install -e .[federated]")
-    from edgegen.tune.privacy import Privacy
+    from edgegen.tune.privacy.promise import Privacy
 
     task = Task(spread=SPREAD, lora=Lora(rank=2), local=LOCAL, privacy=Privacy("example", noise=1.0, delta=1e-3))
     here = Workshop(task)

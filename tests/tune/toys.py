@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgegen.tune.learners import AbstractLearner, Arrays, Fitted
+from edgegen.tune.federation.learners import AbstractLearner, Arrays, Fitted
 
 NUMBERS, CLASSES, EXAMPLES = 6, 4, 240
 RATE = 0.05

@@ -22,9 +22,9 @@ def exact_bars(progress: Callable[[str], None]) -> list[Bar]:
 
 
 def _averages() -> list[Bar]:
-    from edgegen.tune.in_process import run_in_process
-    from edgegen.tune.learners import AbstractLearner, Arrays, Fitted
-    from edgegen.tune.settings import FederatedSettings, SecureSection
+    from edgegen.tune.federation.in_process import run_in_process
+    from edgegen.tune.federation.learners import AbstractLearner, Arrays, Fitted
+    from edgegen.tune.federation.settings import FederatedSettings, SecureSection
 
     class Fixed(AbstractLearner):
         """Moves halfway to numbers of its own, and a little less each round."""
@@ -68,7 +68,7 @@ def _averages() -> list[Bar]:
 
 
 def _lost_late(site: int, message) -> float:
-    from edgegen.tune.secure import is_masked_vector
+    from edgegen.tune.federation.secure import is_masked_vector
 
     return math.inf if site == 1 and is_masked_vector(message) else 0.0
 
@@ -91,8 +91,8 @@ def _merged() -> Bar:
 
 
 def _noise() -> list[Bar]:
-    from edgegen.tune.client_noise import noisy_mean, norm
-    from edgegen.tune.privacy import CLIENT, Privacy
+    from edgegen.tune.privacy.client_noise import noisy_mean, norm
+    from edgegen.tune.privacy.promise import CLIENT, Privacy
 
     rng = np.random.default_rng(0)
     privacy = Privacy(CLIENT, noise=0.8, clip=0.5)
@@ -113,7 +113,7 @@ def _noise() -> list[Bar]:
 
 
 def _accountants() -> list[Bar]:
-    from edgegen.tune.accounting import Release, by_dp_accounting, by_opacus
+    from edgegen.tune.privacy.accounting import Release, by_dp_accounting, by_opacus
 
     grid = [Release(noise, rate, steps) for noise in NOISES for rate in RATES for steps in COUNTS]
     pairs = [(by_opacus([one], DELTA), by_dp_accounting([one], DELTA)) for one in grid]

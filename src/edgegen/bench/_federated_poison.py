@@ -18,11 +18,11 @@ def poison_bars(progress: Callable[[str], None]) -> list[Bar]:
 
     from edgegen.generate.pictures import NEAT, draw_batch
     from edgegen.tune import local
-    from edgegen.tune.in_process import run_in_process
-    from edgegen.tune.learners import AbstractLearner, Arrays, Fitted
+    from edgegen.tune.federation.in_process import run_in_process
+    from edgegen.tune.federation.learners import AbstractLearner, Arrays, Fitted
+    from edgegen.tune.federation.settings import parse
     from edgegen.tune.pictures import Workshop
     from edgegen.tune.running import describe
-    from edgegen.tune.settings import parse
     from edgegen.tune.sites import held_out_novel
 
     class Poisoned(AbstractLearner):

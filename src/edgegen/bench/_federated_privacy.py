@@ -11,7 +11,7 @@ CLEAR, HIDDEN, EPSILON = 0.75, 0.55, 8.0
 
 def privacy_bars(progress: Callable[[str], None]) -> list[Bar]:
     """Attack an over-trained adapter and private ones; the stronger of two attacks counts."""
-    from edgegen.tune.leakage import OVERTRAINED, PRIVATE_FEW, PRIVATE_MANY, measure_leakage
+    from edgegen.tune.privacy.leakage import OVERTRAINED, PRIVATE_FEW, PRIVATE_MANY, measure_leakage
 
     bars = []
     for trial in (OVERTRAINED, PRIVATE_FEW, PRIVATE_MANY):

@@ -20,7 +20,7 @@ def process_bars(progress: Callable[[str], None]) -> list[Bar]:
 
 
 def _quiet(progress: Callable[[str], None]) -> list[Bar]:
-    from edgegen.tune.processes import Federation
+    from edgegen.tune.federation.processes import Federation
 
     with tempfile.TemporaryDirectory() as folder, Federation(_launch(Path(folder), ROUNDS)) as federation:
         done = federation.wait(lambda one: progress(f"processes: round {len(one.history)} of {ROUNDS}"))
@@ -38,7 +38,7 @@ def _quiet(progress: Callable[[str], None]) -> list[Bar]:
 
 
 def _killed(progress: Callable[[str], None]) -> list[Bar]:
-    from edgegen.tune.processes import Federation
+    from edgegen.tune.federation.processes import Federation
 
     with tempfile.TemporaryDirectory() as folder, Federation(_launch(Path(folder), KILLED_ROUNDS)) as federation:
 
@@ -64,7 +64,7 @@ def _killed(progress: Callable[[str], None]) -> list[Bar]:
 
 
 def _launch(folder: Path, rounds: int):
-    from edgegen.tune.launch import Launch
+    from edgegen.tune.federation.launch import Launch
     from edgegen.tune.pictures import Workshop
     from edgegen.tune.running import LEARNER, describe
 

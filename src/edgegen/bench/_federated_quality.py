@@ -118,7 +118,7 @@ def _more_of_lacked(one: Trio) -> np.ndarray:
 
 
 def _bytes(one: Trio) -> list[Bar]:
-    from edgegen.tune.sizes import EVERYWHERE, declared, exchange, lora
+    from edgegen.tune.radio.sizes import EVERYWHERE, declared, exchange, lora
 
     rank, bars = one.workshop.task.lora.rank, []
     for model in ("sd-1.5", "sdxl"):
@@ -188,7 +188,7 @@ def _open(seed: int, alpha: float, settings: dict) -> tuple[Workshop, Exam]:
 
 
 def _settings(values: dict):
-    from edgegen.tune.settings import parse
+    from edgegen.tune.federation.settings import parse
 
     return parse({"rounds": ROUNDS, "steps": STEPS, **values})
 

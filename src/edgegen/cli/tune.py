@@ -12,7 +12,7 @@ from edgegen.cli.output import AsJson, print_json, print_table, say
 from edgegen.core.errors import InputError
 
 if TYPE_CHECKING:
-    from edgegen.tune.records import Progress
+    from edgegen.tune.federation.records import Progress
     from edgegen.tune.running import Run
 
 app = typer.Typer(
@@ -133,7 +133,7 @@ def publish(
     gateway: Annotated[str | None, typer.Option(help="Address of a running gateway that is to serve it.")] = None,
     key: Annotated[str | None, typer.Option(envvar="EDGEGEN_KEY", help="A key with the scope admin.")] = None,
     nodes: Annotated[
-        list[str] | None, typer.Option("--node", help="A node that may run it; repeat. Default: all.")
+        list[str] | None, typer.Option("--node", help="A node that may run it; repeat. Default: all that run its base.")
     ] = None,
     json: AsJson = False,
 ) -> None:

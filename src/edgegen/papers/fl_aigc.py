@@ -7,11 +7,11 @@ inference; federated techniques are given for each; the case study is federated 
 "reducing the communication cost and training latency and privacy protection". The abstract has no number, so none here is the paper's.
 From its family: exchange of a whole network, of its output half, or of halves in turns (arXiv:2406.12575, abstract and first
 page); LoRA factors averaged (arXiv:2410.09432, abstract, with why averaging both factors is not the average of the product).
-Derived by us: all bytes and operations, from the layers of the published networks (`tune.unet`); twice the forward work for a
+Derived by us: all bytes and operations, from the layers of the published networks (`tune.radio.unet`); twice the forward work for a
 training step of adapters, three times for a whole network; with own bands a prefix of the sites by time is enough; in a common
-band all participants should finish together, and who takes part is a knapsack (`tune.planning`).
+band all participants should finish together, and who takes part is a knapsack (`tune.radio.planning`).
 Guessed: the radio (frequency division, powers, path loss and band of the planner's cells), speeds and powers of sites, the size of a
-private picture, the form and the numbers of what a run brings (`tune.gain.START`), what the "training latency" was compared with.
+private picture, the form and the numbers of what a run brings (`tune.radio.gain.START`), what the "training latency" was compared with.
 Deviations: 1. What is tuned is LoRA on the projections of attention; the paper's choice is unknown. 2. The planner is ours: the abstract
 names none. 3. Claims are checked against the exchange of whole networks and against moving the pictures; which baselines the paper
 has is unknown. 4. Path loss without fading. 5. One pass over the pictures' server counts as many samples as the sites together.
@@ -25,11 +25,11 @@ import numpy as np
 from edgegen.core.citation import Citation
 from edgegen.core.errors import InfeasibleError
 from edgegen.core.result import Bar
-from edgegen.tune import radio
-from edgegen.tune.gain import START
-from edgegen.tune.planning import Grid, Plan, Problem, fixed, plan
-from edgegen.tune.sizes import EVERYWHERE, MODES, declared, exchange
-from edgegen.tune.terrain import draw_places, usual_round
+from edgegen.tune.radio.cost import cost as radio
+from edgegen.tune.radio.gain import START
+from edgegen.tune.radio.planning import Grid, Plan, Problem, fixed, plan
+from edgegen.tune.radio.sizes import EVERYWHERE, MODES, declared, exchange
+from edgegen.tune.radio.terrain import draw_places, usual_round
 
 CITATION = Citation(
     key="huang2023flaigc",
@@ -80,7 +80,7 @@ def best_fixed(problem: Problem) -> Plan | None:
 
 
 def planned(problem: Problem) -> Plan | None:
-    """The planner of `tune.planning`."""
+    """The planner of `tune.radio.planning`."""
     try:
         return plan(problem)
     except InfeasibleError:

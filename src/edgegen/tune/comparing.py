@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 
 from edgegen.tune import local
-from edgegen.tune.in_process import run_in_process
+from edgegen.tune.federation.in_process import run_in_process
+from edgegen.tune.federation.learners import Arrays
+from edgegen.tune.federation.records import Progress
+from edgegen.tune.federation.rounds import Around
+from edgegen.tune.federation.settings import FederatedSettings
 from edgegen.tune.judging import Exam, Marks
-from edgegen.tune.learners import Arrays
 from edgegen.tune.parts import count_bytes
 from edgegen.tune.pictures import Workshop
-from edgegen.tune.records import Progress
-from edgegen.tune.rounds import Around
-from edgegen.tune.settings import FederatedSettings
 
 Tell = Callable[[str], None]
 

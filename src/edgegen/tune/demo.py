@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from edgegen.tune.federation.records import Progress
 from edgegen.tune.judging import Exam
 from edgegen.tune.pictures import Workshop
-from edgegen.tune.records import Progress
+from edgegen.tune.radio.sizes import declared
+from edgegen.tune.radio.terrain import draw_places, usual_round
 from edgegen.tune.running import Run, carry_out, describe
 from edgegen.tune.showing import quality_rows, rounds_table, sheet
-from edgegen.tune.sizes import declared
-from edgegen.tune.terrain import draw_places, usual_round
 
 SITES, PICTURES, ALPHA, ROUNDS, STEPS = 2, 240, 0.3, 8, 80
 PER_OBJECT, PER_KNOWN = 12, 8

@@ -12,8 +12,8 @@ import torch
 
 from edgegen.core.errors import InputError
 from edgegen.tune.base import Base
-from edgegen.tune.privacy import Privacy
-from edgegen.tune.private_steps import PrivateTrainer
+from edgegen.tune.privacy.private_steps import PrivateTrainer
+from edgegen.tune.privacy.promise import Privacy
 
 PRUDENT_NORM = 1.0
 

@@ -18,11 +18,11 @@ from edgegen.core.errors import InputError
 from edgegen.tune import adapters, local
 from edgegen.tune.adapters import Arrays, Lora
 from edgegen.tune.base import Base
+from edgegen.tune.federation.learners import AbstractLearner, Fitted
 from edgegen.tune.judging import Exam, Marks, examine
-from edgegen.tune.learners import AbstractLearner, Fitted
 from edgegen.tune.local import Examples, Local
 from edgegen.tune.parts import CHANGE, AbstractParts, parts_of
-from edgegen.tune.privacy import EXAMPLE, Privacy
+from edgegen.tune.privacy.promise import EXAMPLE, Privacy
 from edgegen.tune.sites import Site, Spread, make_site
 
 

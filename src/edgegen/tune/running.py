@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 
 from edgegen.core.errors import ConfigError, InputError, UnknownNameError
-from edgegen.tune.accounting import epsilon_of_rounds, least_noise
+from edgegen.tune.federation.launch import Launch
+from edgegen.tune.federation.learners import Arrays, Fitted
+from edgegen.tune.federation.records import HISTORY, Progress
+from edgegen.tune.federation.rounds import Around
+from edgegen.tune.federation.settings import FederatedSettings, PrivacySection, parse
 from edgegen.tune.judging import Exam
-from edgegen.tune.launch import Launch
-from edgegen.tune.learners import Arrays, Fitted
 from edgegen.tune.pictures import Task, Workshop, combine_fedex
-from edgegen.tune.privacy import EXAMPLE, NONE, Privacy
-from edgegen.tune.records import HISTORY, Progress
-from edgegen.tune.rounds import Around
-from edgegen.tune.settings import FederatedSettings, PrivacySection, parse
+from edgegen.tune.privacy.accounting import epsilon_of_rounds, least_noise
+from edgegen.tune.privacy.promise import EXAMPLE, NONE, Privacy
 
 HERE, SIMULATION, PROCESSES = WAYS = ("here", "simulation", "processes")
 LEARNER = "edgegen.tune.pictures:make"
@@ -102,7 +102,7 @@ def carry_out(run: Run, folder: Path, *, way: str = HERE, told: Told = lambda pr
     workshop = Workshop(run.task)
     sites, options = run.task.spread.sites, run.task.options()
     if way == HERE:
-        from edgegen.tune.in_process import run_in_process
+        from edgegen.tune.federation.in_process import run_in_process
 
         judge = workshop_judge(workshop) if run.settings.plateau is not None else None
         around = Around(judge, spending(run.settings, options), workshop.combine(), told)
@@ -120,10 +120,10 @@ def carry_out(run: Run, folder: Path, *, way: str = HERE, told: Told = lambda pr
         combine="edgegen.tune.running:combining" if run.settings.mode == "fedex" else None,
     )
     if way == SIMULATION:
-        from edgegen.tune.simulated import run_simulated
+        from edgegen.tune.federation.simulated import run_simulated
 
         return run_simulated(launch, workshop.start, on_round=told)
-    from edgegen.tune.processes import run_on_processes
+    from edgegen.tune.federation.processes import run_on_processes
 
     return run_on_processes(launch, workshop.start, on_round=told)
 
@@ -137,7 +137,7 @@ def reopen(folder: Path) -> tuple[Run, Progress]:
             arrays = {name: file[name] for name in history["names"]}
     except (OSError, ValueError, KeyError) as error:
         raise InputError(f"{folder} holds no federated run with a finished round: {error}", param="run") from None
-    from edgegen.tune.records import Round
+    from edgegen.tune.federation.records import Round
 
     rounds = tuple(Round(**entry) for entry in history["history"])
     return Run(Task.of(kept["task"]), parse(kept["run"])), Progress(arrays, rounds, history["ended"])

@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from edgegen.generate.words import OBJECTS
+from edgegen.tune.federation.records import Progress
 from edgegen.tune.judging import Marks
-from edgegen.tune.records import Progress
 from edgegen.tune.sites import Site
 
 ROUND_COLUMNS = (

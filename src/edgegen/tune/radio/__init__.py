@@ -1,0 +1,1 @@
+"""What federated rounds cost over radio, and who should take part with what."""
