@@ -59,7 +59,7 @@ for command in (
 ):
     app.command()(command)
 app.add_typer(profile.app, name="profile")
-app.add_typer(tune.federation.app, name="tune")
+app.add_typer(tune.app, name="tune")
 app.add_typer(builtin.app, name="builtin")
 app.add_typer(journal.app, name="journal")
 app.add_typer(worker.app, name="worker")

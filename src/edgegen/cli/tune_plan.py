@@ -28,7 +28,7 @@ def plan(
     from dataclasses import replace
 
     from edgegen.core.errors import InputError
-    from edgegen.tune.radio.cost import planning, site_file
+    from edgegen.tune.radio import planning, site_file
 
     if example:
         sys.stdout.write(site_file.EXAMPLE)

@@ -25,7 +25,7 @@ import numpy as np
 from edgegen.core.citation import Citation
 from edgegen.core.errors import InfeasibleError
 from edgegen.core.result import Bar
-from edgegen.tune.radio.cost import cost as radio
+from edgegen.tune.radio import cost
 from edgegen.tune.radio.gain import START
 from edgegen.tune.radio.planning import Grid, Plan, Problem, fixed, plan
 from edgegen.tune.radio.sizes import EVERYWHERE, MODES, declared, exchange
@@ -108,7 +108,7 @@ def against_moving(problem: Problem, made: Plan) -> tuple[float, float]:
     samples = setting.rounds * setting.steps * problem.batch * count
     operations = exchange(problem.sizes, problem.mode).work * problem.sizes.flop * samples
     shares = np.full(len(problem.sites), 1 / len(problem.sites))
-    moved = radio.move_pictures(problem.sites, problem.sizes, shares, operations=operations, server_flops=CENTRE_FLOPS)
+    moved = cost.move_pictures(problem.sites, problem.sizes, shares, operations=operations, server_flops=CENTRE_FLOPS)
     return setting.rounds * made.round_bytes / (moved.bits.sum() / 8), made.time_s / moved.time_s
 
 
@@ -147,10 +147,10 @@ def shares_alone(problem: Problem, mode: str) -> float:
     """Return the part of a round's time that dividing the band well saves, all sites, all else being the usual choice."""
     everybody = np.ones(len(problem.sites), dtype=bool)
     exchanged = exchange(problem.sizes, mode, rank=RANK, sites=len(problem.sites))
-    todo = radio.work(problem.sizes, exchanged, bits=BITS, steps=STEPS, batch=BATCH)
+    todo = cost.work(problem.sizes, exchanged, bits=BITS, steps=STEPS, batch=BATCH)
     ways = (problem.bands, problem.bands.usual)
     ours_s, equal_s = (
-        radio.round_cost(problem.sites, todo, how.shares(problem.sites, todo, everybody)).time_s for how in ways
+        cost.round_cost(problem.sites, todo, how.shares(problem.sites, todo, everybody)).time_s for how in ways
     )
     return 1 - ours_s / equal_s
 

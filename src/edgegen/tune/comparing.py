@@ -21,6 +21,7 @@ from edgegen.tune.federation.settings import FederatedSettings
 from edgegen.tune.judging import Exam, Marks
 from edgegen.tune.parts import count_bytes
 from edgegen.tune.pictures import Workshop
+from edgegen.tune.running import spending
 
 Tell = Callable[[str], None]
 
@@ -52,7 +53,8 @@ def federated(workshop: Workshop, settings: FederatedSettings, exam: Exam, *, na
         last = progress.history[-1]
         tell(f"{name}: round {last.number} of {settings.rounds}, loss {last.metrics.get('loss', float('nan')):.3f}")
 
-    around = Around(combine=workshop.combine(), on_round=told)
+    options = workshop.task.options()
+    around = Around(epsilon=spending(settings, options), combine=workshop.combine(), on_round=told)
     progress = run_in_process(
         workshop.learner, workshop.task.spread.sites, settings, workshop.start, around=around
     )  # fmt: skip

@@ -119,5 +119,5 @@ def test_the_needed_sites_are_the_fewest_that_are_not_refused(settings):
 
 @pytest.mark.parametrize("section", [FederatedSettings, SecureSection, PrivacySection])
 def test_every_setting_is_documented(section):
-    page = (Path(__file__).parents[2] / "docs" / "federated-settings.md").read_text()
+    page = (Path(__file__).parents[3] / "docs" / "federated-settings.md").read_text()
     assert [name for name in section.model_fields if f"| `{name}` |" not in page] == []

@@ -6,7 +6,8 @@ from scipy.optimize import minimize
 from tune.test_radio import TODO, sites
 
 from edgegen.core.errors import InputError
-from edgegen.tune.radio.cost import Work, bands, before_sending, round_cost, uplink_bps
+from edgegen.tune.radio import bands
+from edgegen.tune.radio.cost import Work, before_sending, round_cost, uplink_bps
 
 EVERY = np.ones(5, dtype=bool)
 BAND = np.full(5, 20e6)

@@ -8,7 +8,7 @@ import pytest
 
 from edgegen.core.errors import InputError
 from edgegen.physics.channel import NOISE_W_PER_HZ
-from edgegen.tune.radio.cost import cost as radio
+from edgegen.tune.radio import cost as radio
 from edgegen.tune.radio.sizes import declared, exchange
 
 FINE = 1e-9

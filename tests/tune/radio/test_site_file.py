@@ -7,8 +7,8 @@ import pytest
 
 from edgegen.core.errors import ConfigError
 from edgegen.physics.channel import path_gain
+from edgegen.tune.radio import site_file
 from edgegen.tune.radio.bands import OwnBands
-from edgegen.tune.radio.cost import site_file
 from edgegen.tune.radio.gain import START
 from edgegen.tune.radio.planning import Limits, plan
 from edgegen.tune.radio.site_file import EXAMPLE, load, parse

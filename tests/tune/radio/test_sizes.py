@@ -9,7 +9,7 @@ import pytest
 
 from edgegen.core.errors import InputError, UnknownNameError
 from edgegen.generate import builtin
-from edgegen.tune.radio.cost import sizes
+from edgegen.tune.radio import sizes
 from edgegen.tune.radio.sizes import HEADER_BYTES, MODES, Sizes, exchange, lora, read_shapes
 from edgegen.tune.radio.unet import forward_flop, shapes
 

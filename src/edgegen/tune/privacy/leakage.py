@@ -18,10 +18,11 @@ from edgegen import generate
 from edgegen.generate.pictures import FREE, draw_batch
 from edgegen.train.data import to_tensor, training_scene
 from edgegen.train.tokens import encode_captions
+from edgegen.tune.privacy import attack
 from edgegen.tune.privacy.accounting import least_noise
 from edgegen.tune.privacy.diffusion_losses import DrawnLosses, losses_at
 from edgegen.tune.privacy.private_steps import PrivateTrainer
-from edgegen.tune.privacy.promise import EXAMPLE, NONE, Privacy, attack
+from edgegen.tune.privacy.promise import EXAMPLE, NONE, Privacy
 
 WEIGHTS = Path(generate.__file__).parent / "weights"
 ADAPTED = ("to_q", "to_k", "to_v", "to_out.0", "proj_in", "proj_out", "conv1", "conv2")

@@ -22,9 +22,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from edgegen.core.errors import InfeasibleError, InputError
+from edgegen.tune.radio import cost
 from edgegen.tune.radio.bands import AbstractBands, AbstractSharing, SharedBand
 from edgegen.tune.radio.cost import Round, Sites, Work
-from edgegen.tune.radio.cost import cost as radio
 from edgegen.tune.radio.gain import Gain
 from edgegen.tune.radio.sizes import Sizes, exchange
 from edgegen.tune.radio.subsets import Burdens, least_room, most_value
@@ -88,7 +88,7 @@ class Problem:
     def work(self, setting: Setting) -> Work:
         """Return what a participant does in a round of this setting; where all get everything, as if all sites took part."""
         exchanged = exchange(self.sizes, self.mode, rank=setting.rank, sites=len(self.sites))
-        return radio.work(self.sizes, exchanged, bits=setting.bits, steps=setting.steps, batch=self.batch)
+        return cost.work(self.sizes, exchanged, bits=setting.bits, steps=setting.steps, batch=self.batch)
 
 
 @dataclass(frozen=True)
@@ -156,10 +156,10 @@ def build(problem: Problem, setting: Setting, asked: np.ndarray, sharing: Abstra
     """Return the plan with these participants, bool[K], and this way to share; nothing is chosen."""
     todo, sites = problem.work(setting), problem.sites
     shares = sharing.shares(sites, todo, asked)
-    cost = radio.round_cost(sites, todo, shares, asked=asked)
+    spent = cost.round_cost(sites, todo, shares, asked=asked)
     value = float(sites.value[asked].sum())
     gain = problem.gain(value, rank=setting.rank, bits=setting.bits, steps=setting.steps, rounds=setting.rounds)
-    return Plan(asked, shares, setting, gain, cost, int(asked.sum()) * (todo.up_bits + todo.down_bits) / 8)
+    return Plan(asked, shares, setting, gain, spent, int(asked.sum()) * (todo.up_bits + todo.down_bits) / 8)
 
 
 def _settings(grid: Grid) -> Iterator[Setting]:
@@ -203,7 +203,7 @@ def _burdens(problem: Problem, todo: Work, by_s: float) -> Burdens:
     shares, room = problem.bands.needed(problem.sites, todo, by_s)
     can = np.isfinite(room)
     usable = np.clip(np.where(can, shares, 1.0), 1e-300, 1.0)
-    energy_j = radio.round_cost(problem.sites, todo, usable).energy_j
+    energy_j = cost.round_cost(problem.sites, todo, usable).energy_j
     return Burdens(problem.sites.value, room, np.where(can, energy_j, np.inf))
 
 
