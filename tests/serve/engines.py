@@ -80,7 +80,11 @@ class Engine:
             sock.bind(("127.0.0.1", self.port))
             self.port = sock.getsockname()[1]
             settings = uvicorn.Config(
-                Starlette(routes=routes), log_config=None, lifespan="off", timeout_graceful_shutdown=1
+                Starlette(routes=routes),
+                log_config=None,
+                lifespan="off",
+                ws="websockets-sansio",
+                timeout_graceful_shutdown=1,
             )
             server = uvicorn.Server(settings)
             server.capture_signals = contextlib.nullcontext

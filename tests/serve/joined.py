@@ -98,7 +98,9 @@ class JoinedWorker(PullWorker):
         app.include_router(workers.router(gateway))
         sock = self._stack.enter_context(socket.socket())
         sock.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off", timeout_graceful_shutdown=1))
+        server = uvicorn.Server(
+            uvicorn.Config(app, log_config=None, lifespan="off", ws="websockets-sansio", timeout_graceful_shutdown=1)
+        )
         server.capture_signals = contextlib.nullcontext
         task = asyncio.create_task(server.serve(sockets=[sock]))
         await until(lambda: server.started)

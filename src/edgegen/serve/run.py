@@ -95,6 +95,7 @@ async def serving(
         settings = uvicorn.Config(
             build_app(gateway),
             http=Connection,
+            ws="websockets-sansio",  # older versions of uvicorn take one by themselves that websockets deprecates
             ssl_certfile=tls.certificate if tls else None,
             ssl_keyfile=tls.key if tls else None,
             lifespan="off",
