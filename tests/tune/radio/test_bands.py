@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from scipy.optimize import minimize
-from tune.test_radio import TODO, sites
+from tune.radio.test_radio import TODO, sites
 
 from edgegen.core.errors import InputError
 from edgegen.tune.radio import bands

@@ -5,7 +5,7 @@ import itertools
 
 import numpy as np
 import pytest
-from tune.test_radio import sites
+from tune.radio.test_radio import sites
 
 from edgegen.core.errors import InfeasibleError, InputError
 from edgegen.tune.radio.bands import AbstractSharing, OwnBands, SharedBand
