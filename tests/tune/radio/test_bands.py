@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 from scipy.optimize import minimize
-from tune.radio.test_radio import TODO, sites
 
 from edgegen.core.errors import InputError
 from edgegen.tune.radio import bands
 from edgegen.tune.radio.cost import Work, before_sending, round_cost, uplink_bps
+from tune.radio.test_radio import TODO, sites
 
 EVERY = np.ones(5, dtype=bool)
 BAND = np.full(5, 20e6)

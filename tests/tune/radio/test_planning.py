@@ -5,7 +5,6 @@ import itertools
 
 import numpy as np
 import pytest
-from tune.radio.test_radio import sites
 
 from edgegen.core.errors import InfeasibleError, InputError
 from edgegen.tune.radio.bands import AbstractSharing, OwnBands, SharedBand
@@ -14,6 +13,7 @@ from edgegen.tune.radio.gain import Gain
 from edgegen.tune.radio.planning import Grid, Limits, Problem, Setting, build, compare, fixed, plan
 from edgegen.tune.radio.sizes import declared
 from edgegen.tune.radio.subsets import Burdens, least_room, most_value
+from tune.radio.test_radio import sites
 
 GAIN = Gain(top=0.5, coverage=0.4, pace=60.0, drift=0.7, half_rank=1.0, noise=20.0)
 TINY = Grid(ranks=(2, 8), bits=(8, 32), steps=(10, 40), rounds=(5, 10))
