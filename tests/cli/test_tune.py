@@ -53,6 +53,15 @@ def test_the_judge_says_what_a_run_brought_and_pictures_show_it(run, tmp_path):
     assert sheet.read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_published_run_says_what_it_drew_before_and_after(run, tmp_path):
+    told = json.loads(tune("publish", str(run), "town", "--models", str(tmp_path), "--captions", "1", "--json"))
+    card = json.loads((tmp_path / "town" / "card.json").read_text())
+    quality = card["provenance"]["judged"]["quality"]["8"]
+    assert told["gateway"] is None
+    assert {"novel", "basic", "house", "harbour"} <= set(quality["before"]) == set(quality["after"])
+    assert (tmp_path / "town" / "profile.json").exists()
+
+
 def test_settings_come_from_a_file_and_options_go_before_it(tmp_path):
     file = tmp_path / "tune.toml"
     file.write_text(

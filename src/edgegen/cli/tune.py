@@ -135,14 +135,19 @@ def publish(
     nodes: Annotated[
         list[str] | None, typer.Option("--node", help="A node that may run it; repeat. Default: all that run its base.")
     ] = None,
+    captions: Annotated[int, typer.Option(help="Pictures to judge per category and step count.", min=1)] = 24,
     json: AsJson = False,
 ) -> None:
     """Put what a run learnt into the catalogue, with its measured profile; a running gateway serves it at once."""
     _needs_torch()
+    from dataclasses import replace
+
     from edgegen.cli.profile_view import progress_bar
+    from edgegen.generate.measure import QUICK
     from edgegen.tune.pictures import Workshop
     from edgegen.tune.publishing import announce, learnt_on, write_model
     from edgegen.tune.running import reopen
+    from edgegen.tune.showing import before_and_after
 
     described, progress = reopen(folder)
     if described.task.mode not in ("ffa", "fedit", "fedex"):
@@ -150,11 +155,13 @@ def publish(
             f"mode {described.task.mode!r} makes no adapter; publish a run of ffa, fedit or fedex", param="run"
         )
     workshop = Workshop(described.task)
+    say("judging it beside its base, at several numbers of steps")
+    judged = before_and_after(workshop, progress.arrays, per_object=min(6, captions))
+    provenance = {**described.plain(), "rounds": len(progress.history), "ended": progress.ended, "judged": judged}
     workshop.parts.put(workshop.base, progress.arrays)
-    provenance = {**described.plain(), "rounds": len(progress.history), "ended": progress.ended}
     learnt = learnt_on(workshop.base, described.task.lora, progress.arrays, provenance=provenance)
     with progress_bar() as bar:
-        written = write_model(learnt, models, name, progress=bar)
+        written = write_model(learnt, models, name, plan=replace(QUICK, captions_per_category=captions), progress=bar)
     answer = announce(gateway, name, key=key, nodes=nodes) if gateway else None
     if json:
         print_json({"folder": str(written), "gateway": answer})

@@ -28,6 +28,7 @@ PLATEAU_EXAM = (
     10,
     5,
 )  # captions of every novel object and known category, drawn after each round where a plateau ends a run
+DEADLINE_S = 600.0  # of a round of real processes, where nothing is said
 RUN = "run.json"  # what a run's folder says of itself
 
 Told = Callable[[Progress], None]
@@ -97,6 +98,8 @@ def carry_out(run: Run, folder: Path, *, way: str = HERE, told: Told = lambda pr
     """
     if way not in WAYS:
         raise UnknownNameError("way to run", way, WAYS, param="way")
+    if way != HERE and run.settings.deadline_s is None:  # a site that dies with a message in its hands never answers
+        run = Run(run.task, parse({**run.settings.model_dump(), "deadline_s": DEADLINE_S}))
     folder.mkdir(parents=True, exist_ok=True)
     _keep(run, folder)
     workshop = Workshop(run.task)

@@ -9,13 +9,16 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from edgegen.generate.words import OBJECTS
+from edgegen.tune.adapters import Arrays
 from edgegen.tune.federation.records import Progress
-from edgegen.tune.judging import Marks
+from edgegen.tune.judging import Exam, Marks
+from edgegen.tune.pictures import Workshop
 from edgegen.tune.sites import Site
 
 ROUND_COLUMNS = (
     "round", "sites", "late", "failed", "loss", "quality", "down [kB]", "up [kB]", "epsilon", "radio [s]",
 )  # fmt: skip
+STEPS = (2, 4, 8, 16)
 SCALE, LABEL, MARGIN = 2, 14, 6  # side of a pixel, height of a line of text, pixels between groups
 
 
@@ -64,6 +67,31 @@ def rounds_table(progress: Progress, seconds: Sequence[float] = ()) -> tuple[tup
     ]
     told = [at for at in range(len(ROUND_COLUMNS)) if any(line[at] != "" for line in lines)]
     return tuple(ROUND_COLUMNS[at] for at in told), [tuple(line[at] for at in told) for line in lines]
+
+
+def before_and_after(
+    workshop: Workshop, arrays: Arrays, *, per_object: int = 6, steps: Sequence[int] = STEPS
+) -> dict[str, Any]:
+    """Judge a run's outcome beside its base at several step counts: quality by category, by object and by site.
+
+    Returns plain values: `{"captions": n, "quality": {steps: {"before": {...}, "after": {...}}}}`, for a model's card.
+    """
+    places = [workshop.site(number) for number in range(workshop.task.spread.sites)]
+    found: dict[str, Any] = {}
+    for count in steps:
+        exam = Exam.of(per_object, per_object, steps=count)
+        found[str(count)] = {
+            when: _marks(workshop.examine(worn, exam), places)
+            for when, worn in (("before", workshop.start), ("after", arrays))
+        }
+    return {"captions": len(Exam.of(per_object, per_object).scenes), "quality": found}
+
+
+def _marks(marks: Marks, places: Sequence[Site]) -> dict[str, float]:
+    categories = {scene.category for scene in marks.exam.scenes}
+    by_category = {name: marks.quality(marks.rows(category=name)) for name in sorted(categories)}
+    by_site = {site.name: marks.for_site(site.shares) for site in places}
+    return {name: round(value, 4) for name, value in {**by_category, **marks.by_object(), **by_site}.items()}
 
 
 def quality_rows(columns: Mapping[str, Marks], places: Sequence[Site]) -> list[tuple[Any, ...]]:
