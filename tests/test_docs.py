@@ -34,6 +34,7 @@ NEEDS_A_FILE = (
     "keys revoke",
     "tune show",
     "tune judge",
+    "tune attack",
     "tune publish",
 )  # about a file of one's own; tests/cli and tests/dispatch run them
 NEEDS_A_GATEWAY = ("worker",)  # tests/serve/test_pull.py runs them

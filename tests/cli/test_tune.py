@@ -53,6 +53,14 @@ def test_the_judge_says_what_a_run_brought_and_pictures_show_it(run, tmp_path):
     assert sheet.read_bytes().startswith(b"\x89PNG")
 
 
+def test_pictures_of_a_run_that_hardly_learnt_cannot_be_told_from_others(run):
+    rows = json.loads(tune("attack", str(run), "--pictures", "16", "--json"))
+    assert [row["site"] for row in rows] == ["harbour", "garden"]
+    for row in rows:
+        assert row["by_loss"]["members"] == row["by_loss"]["others"] == 16
+        assert 0.2 < row["by_loss"]["auc"] < 0.8
+
+
 def test_a_published_run_says_what_it_drew_before_and_after(run, tmp_path):
     told = json.loads(tune("publish", str(run), "town", "--models", str(tmp_path), "--captions", "1", "--json"))
     card = json.loads((tmp_path / "town" / "card.json").read_text())

@@ -124,6 +124,36 @@ def judge(
 
 
 @app.command()
+def attack(
+    folder: Folder,
+    pictures: Annotated[int, typer.Option(help="Of every site, at most, and as many that it has not.", min=2)] = 200,
+    seed: Annotated[int, typer.Option(help="Of noise and intervals.", min=0)] = 0,
+    json: AsJson = False,
+) -> None:
+    """Attack what a run learnt: how well can the pictures of a site be told from others of the same kind?"""
+    _needs_torch()
+    from dataclasses import asdict
+
+    from edgegen.tune.attacking import attack_run
+    from edgegen.tune.pictures import Workshop
+    from edgegen.tune.running import reopen
+
+    described, progress = reopen(folder)
+    say(f"asking the network about the pictures of {described.task.spread.sites} sites, and about others")
+    found = attack_run(Workshop(described.task), progress.arrays, most=pictures, seed=seed)
+    if json:
+        print_json([asdict(one) for one in found])
+        return
+    rows = [
+        (one.site, name, f"{leak.auc:.3f}", f"{leak.low:.3f} to {leak.high:.3f}", f"{leak.certain:.1%}", leak.members)
+        for one in found
+        for name, leak in (("has the model", one.by_loss), ("has its base, too", one.calibrated))
+    ]
+    columns = ("site", "the attacker", "AUC", "95 % interval", "found at 1 % false alarms", "pictures")
+    print_table("membership inference: 0.5 is guessing, 1 is certainty", columns, rows)
+
+
+@app.command()
 def publish(
     folder: Folder,
     name: Annotated[str, typer.Argument(help="Of the new model, such as shapes-s-harbour.")],

@@ -20,6 +20,8 @@ from edgegen.train.data import training_scene
 
 NAMES = ("harbour", "garden", "workshop", "market", "museum", "school", "studio", "station", "library", "bakery")
 
+STRANGER = 1  # tells the chance of a site's strangers from its own
+
 
 @dataclass(frozen=True)
 class Spread:
@@ -72,15 +74,25 @@ def make_site(spread: Spread, number: int) -> Site:
     rng = np.random.default_rng([spread.seed, number])
     shares = np.maximum(rng.dirichlet(np.full(len(OBJECTS), spread.alpha)), 1e-9)
     shares /= shares.sum()
-    scenes = []
-    while len(scenes) < spread.pictures:
-        if rng.random() < spread.known:
+    name = NAMES[number % len(NAMES)] + (f"-{number // len(NAMES) + 1}" if number >= len(NAMES) else "")
+    return _drawn(name, shares, spread.known, spread.pictures, rng)
+
+
+def make_stranger(site: Site, spread: Spread, number: int, count: int) -> Site:
+    """Draw pictures that a site might have and has not: the same mix, other chance. An attacker's non-members."""
+    rng = np.random.default_rng([spread.seed, number, STRANGER])
+    return _drawn(f"not {site.name}", site.shares, spread.known, count, rng)
+
+
+def _drawn(name: str, shares: np.ndarray, known: float, count: int, rng: np.random.Generator) -> Site:
+    scenes: list[Scene] = []
+    while len(scenes) < count:
+        if rng.random() < known:
             scenes.append(training_scene(rng))
             continue
         scene = sample_novel(rng, tuple(OBJECTS)[int(rng.choice(len(OBJECTS), p=shares))])
         if not held_out(scene):
             scenes.append(scene)
-    name = NAMES[number % len(NAMES)] + (f"-{number // len(NAMES) + 1}" if number >= len(NAMES) else "")
     return Site(name, shares, tuple(scenes), draw_batch(scenes, rng, style=NEAT))
 
 
