@@ -16,6 +16,6 @@ SUMMARY = (
 
 
 def run(progress: Callable[[str], None]) -> list[Bar]:
-    """Measure everything; takes about half an hour on two quiet cores."""
+    """Measure everything; takes about an hour."""
     parts = (exact_bars, quality_bars, poison_bars, privacy_bars, process_bars)
     return [bar for part in parts for bar in part(progress)]
