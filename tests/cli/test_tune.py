@@ -37,6 +37,7 @@ def test_a_run_that_was_cut_off_goes_on_where_it_was(run):
     after = json.loads(tune("run", "--out", str(run), "--rounds", "2", *SMALL, "--json"))
     assert after["rounds"][:1] == before
     assert len(after["rounds"]) == 2
+    assert json.loads(tune("show", str(run), "--json"))["run"]["rounds"] == 2
     assert after["ended"] == "rounds"
 
 
@@ -104,6 +105,8 @@ def test_a_private_run_says_what_it_spends_and_no_loss(tmp_path):
         (["run", "--out", "x", "--secure", "--mode", "fedex"], "fedex"),
         (["run", "--out", "x", "--bits", "7"], "bits"),
         (["run", "--out", "x", "--way", "boats"], "boats"),
+        (["run", "--out", "x", "--mode", "ffb"], "got 'ffb'"),
+        (["run", "--out", "x", "--base", "shapes-x"], "built in: shapes-s"),
         (["run", "--out", "x", "--alpha", "-1"], "alpha must be above 0"),
         (["run", "--out", "x", "--settings", "nowhere.toml"], "nowhere.toml cannot be read"),
         (["show", "nowhere"], "nowhere holds no federated run"),

@@ -60,8 +60,6 @@ def test_two_shapes_that_lie_apart_are_no_object():
     pictures = draw_batch([far] * 40, rng, style=NEAT)
     verdicts = Judge.load()(pictures, [scene] * 40)
     assert any(not verdict.attributes["together 1 2"] for verdict in verdicts)
-    for verdict in verdicts:
-        assert verdict.attributes["together 1 2"] or not verdict.all_right
 
 
 @pytest.mark.parametrize(

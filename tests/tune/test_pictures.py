@@ -21,13 +21,17 @@ from edgegen.tune.judging import Exam  # noqa: E402
 from edgegen.tune.local import Local  # noqa: E402
 from edgegen.tune.parts import WORDS  # noqa: E402
 from edgegen.tune.pictures import Task, Workshop, make  # noqa: E402
-from edgegen.tune.sites import Spread, held_out_novel, make_site, make_sites  # noqa: E402
+from edgegen.tune.sites import Spread, held_out_novel, make_site  # noqa: E402
 
 pytestmark = pytest.mark.torch
 
 SPREAD = Spread(sites=2, pictures=24, alpha=0.5)
 LOCAL = Local(batch=8)
 MODES = (*adapters.MODES, *parts.PARTS)
+
+
+def make_sites(spread: Spread):
+    return [make_site(spread, number) for number in range(spread.sites)]
 
 
 def workshop(mode: str = "ffa", sites: int = 2) -> Workshop:

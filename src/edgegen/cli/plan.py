@@ -1,6 +1,5 @@
 """`edgegen plan`."""
 
-import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,6 +7,7 @@ import typer
 
 from edgegen.cli import plan_scenario, plan_split
 from edgegen.cli.output import AsJson, print_json, print_table, say
+from edgegen.cli.quantities import read_quantity
 
 SUFFIX = ".toml"
 REQUEST, SCENARIO = "about a prompt", "about a scenario"
@@ -99,10 +99,10 @@ def plan(
         output_bits=8 * payload.output,
         seed=0,
         limits=Limits(
-            deadline_s=_quantity(deadline, "time", "--deadline"),
+            deadline_s=read_quantity(deadline, "time", "--deadline"),
             min_quality=min_quality,
-            energy_j=_quantity(max_energy, "energy", "--max-energy"),
-            money_usd=_quantity(max_cost, "money", "--max-cost"),
+            energy_j=read_quantity(max_energy, "energy", "--max-energy"),
+            money_usd=read_quantity(max_cost, "money", "--max-cost"),
         ),
         wish=Wish(tuple(model or ()), tuple(node or ()), tuple(tier or ()), steps, local),
         weights=settings.objective.weights,
@@ -165,18 +165,6 @@ def _category(prompt: str, settings: Any) -> str:
     from edgegen.generate.grammar import parse
 
     return parse(prompt).category
-
-
-def _quantity(text: str | None, kind: str, option: str) -> float:
-    from edgegen.core.errors import InputError
-    from edgegen.core.units import parse_quantity
-
-    if text is None:
-        return math.inf
-    try:
-        return parse_quantity(text, kind)
-    except InputError as error:
-        raise InputError(f"{option}: {error}", param=option) from None
 
 
 def _show(answer: dict[str, Any]) -> None:

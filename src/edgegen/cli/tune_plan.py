@@ -1,6 +1,5 @@
 """`edgegen tune plan`: who takes part in federated tuning, and with what."""
 
-import math
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from edgegen.cli.output import AsJson, print_json, print_table, say
+from edgegen.cli.quantities import read_quantity
 
 BESIDE = 5  # fixed choices in the table; --json has all
 
@@ -35,7 +35,7 @@ def plan(
         return
     if sites is None:
         raise InputError("give a file of sites; `edgegen tune plan --example` prints one to begin with")
-    limits = planning.Limits(_quantity(time, "time", "--time"), _quantity(energy, "energy", "--energy"))
+    limits = planning.Limits(read_quantity(time, "time", "--time"), read_quantity(energy, "energy", "--energy"))
     planned = site_file.load(sites, limits)
     problem = planned.problem if target is None else replace(planned.problem, target=target)
     chosen, usual = planning.compare(problem)
@@ -44,18 +44,6 @@ def plan(
         print_json(answer)
     else:
         _show(answer)
-
-
-def _quantity(text: str | None, kind: str, option: str) -> float:
-    from edgegen.core.errors import InputError
-    from edgegen.core.units import parse_quantity
-
-    if text is None:
-        return math.inf
-    try:
-        return parse_quantity(text, kind)
-    except InputError as error:
-        raise InputError(f"{option}: {error}", param=option) from None
 
 
 def _answer(planned: Any, problem: Any, chosen: Any, usual: dict[str, Any]) -> dict[str, Any]:

@@ -147,10 +147,10 @@ def shares_alone(problem: Problem, mode: str) -> float:
     """Return the part of a round's time that dividing the band well saves, all sites, all else being the usual choice."""
     everybody = np.ones(len(problem.sites), dtype=bool)
     exchanged = exchange(problem.sizes, mode, rank=RANK, sites=len(problem.sites))
-    todo = cost.work(problem.sizes, exchanged, bits=BITS, steps=STEPS, batch=BATCH)
+    duty = cost.work(problem.sizes, exchanged, bits=BITS, steps=STEPS, batch=BATCH)
     ways = (problem.bands, problem.bands.usual)
     ours_s, equal_s = (
-        cost.round_cost(problem.sites, todo, how.shares(problem.sites, todo, everybody)).time_s for how in ways
+        cost.round_cost(problem.sites, duty, how.shares(problem.sites, duty, everybody)).time_s for how in ways
     )
     return 1 - ours_s / equal_s
 

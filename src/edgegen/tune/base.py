@@ -18,6 +18,7 @@ import torch
 from diffusers.models.attention_processor import AttnProcessor
 from torch import nn
 
+from edgegen.core.errors import InputError, suggest
 from edgegen.generate import builtin
 from edgegen.generate.backends.diffusers import FAMILIES, StableDiffusion3, open_pipeline
 from edgegen.generate.schedules import WHOLE_WAY, AbstractSchedule, Discrete, Prediction
@@ -54,6 +55,12 @@ class Base:
             with TemporaryDirectory() as scratch:
                 self._open(builtin.assemble(str(model), Path(scratch) / "pipeline"))
             self._learn_words()
+        elif not Path(model).is_dir():
+            known = ", ".join(builtin.names())
+            raise InputError(
+                f"no model named {str(model)!r} and no folder of that name;{suggest(str(model), builtin.names())} built in: {known}",
+                param="base",
+            )
         else:
             self.name, self.words = Path(model).name, ()
             self._open(Path(model))

@@ -10,8 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from edgegen.tune import local
 from edgegen.tune.federation.in_process import run_in_process
 from edgegen.tune.federation.learners import Arrays
@@ -87,9 +85,3 @@ def _trained(workshop: Workshop, sites: Any, steps: int, exam: Exam, name: str) 
 def lacking(outcome: Outcome, workshop: Workshop, site: int) -> float:
     """Return the quality of the object of which a site has least."""
     return outcome.marks.by_object()[workshop.site(site).lacks]
-
-
-def mean_over_sites(outcome: Outcome, workshop: Workshop) -> float:
-    """Return the quality of what each site has, in its own proportions, averaged over the sites."""
-    shares = [workshop.site(number).shares for number in range(workshop.task.spread.sites)]
-    return float(np.mean([outcome.marks.for_site(one) for one in shares]))

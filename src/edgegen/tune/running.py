@@ -101,7 +101,14 @@ def carry_out(run: Run, folder: Path, *, way: str = HERE, told: Told = lambda pr
     if way != HERE and run.settings.deadline_s is None:  # a site that dies with a message in its hands never answers
         run = Run(run.task, parse({**run.settings.model_dump(), "deadline_s": DEADLINE_S}))
     folder.mkdir(parents=True, exist_ok=True)
-    _keep(run, folder)
+    if not (folder / RUN).exists():
+        _describe_in(folder, run)
+    progress = _carried_out(run, folder, way, told)
+    _describe_in(folder, run)  # it may have been told to go on for longer
+    return progress
+
+
+def _carried_out(run: Run, folder: Path, way: str, told: Told) -> Progress:
     workshop = Workshop(run.task)
     sites, options = run.task.spread.sites, run.task.options()
     if way == HERE:
@@ -188,7 +195,5 @@ def _merged(task: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _keep(run: Run, folder: Path) -> None:
-    file = folder / RUN
-    if not file.exists():
-        file.write_text(json.dumps(run.plain(), indent=1) + "\n")
+def _describe_in(folder: Path, run: Run) -> None:
+    (folder / RUN).write_text(json.dumps(run.plain(), indent=1) + "\n")

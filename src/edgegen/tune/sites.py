@@ -64,11 +64,6 @@ class Site:
         return [scene.caption() for scene in self.scenes]
 
 
-def make_sites(spread: Spread) -> list[Site]:
-    """Draw every site's pictures; the same settings give the same pictures."""
-    return [make_site(spread, number) for number in range(spread.sites)]
-
-
 def make_site(spread: Spread, number: int) -> Site:
     """Draw one site's pictures, knowing nothing of the other sites."""
     rng = np.random.default_rng([spread.seed, number])

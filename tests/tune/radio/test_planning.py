@@ -83,8 +83,8 @@ def test_with_own_bands_a_prefix_of_the_sites_by_time_is_as_good_as_any_set():
     rng = np.random.default_rng(3)
     for seed in range(10):
         of = problem(seed, "own", count=6)
-        todo = of.work(Setting(4, 32, 20, 5))
-        finish = round_cost(of.sites, todo, np.ones(6)).finish_s
+        duty = of.work(Setting(4, 32, 20, 5))
+        finish = round_cost(of.sites, duty, np.ones(6)).finish_s
         need = float(rng.uniform(0.2, 0.95))
         enough = [asked for asked in subsets(6) if of.sites.value[asked].sum() >= need]
         order = np.argsort(finish)

@@ -33,15 +33,15 @@ def sites(count=4, seed=0, **columns):
 TODO = radio.Work(down_bits=13e6, up_bits=13e6, operations=5e13)
 
 
-def by_hand(of, k, todo, share):
+def by_hand(of, k, duty, share):
     """The spec's formulas, one site at a time, with plain floats."""
     band = share * of.uplink_hz[k]
     up = band * math.log2(1 + of.transmit_w[k] * of.gain[k] / (NOISE_W_PER_HZ * band))
     wide = of.downlink_hz[k]
     down = wide * math.log2(1 + of.server_w[k] * of.gain[k] / (NOISE_W_PER_HZ * wide))
-    trained = todo.operations / of.flops[k]
-    finish = of.start_s[k] + todo.down_bits / down + trained + todo.up_bits / up
-    return finish, of.transmit_w[k] * todo.up_bits / up + of.kappa[k] * of.flops[k] ** 3 * trained
+    trained = duty.operations / of.flops[k]
+    finish = of.start_s[k] + duty.down_bits / down + trained + duty.up_bits / up
+    return finish, of.transmit_w[k] * duty.up_bits / up + of.kappa[k] * of.flops[k] ** 3 * trained
 
 
 def test_every_site_takes_the_seconds_and_joules_of_the_closed_form():
@@ -56,9 +56,9 @@ def test_every_site_takes_the_seconds_and_joules_of_the_closed_form():
 def test_the_work_of_a_round_is_that_of_its_sizes():
     of = declared("sd-1.5")
     for mode, passes in (("full", 3), ("ffa", 2)):
-        todo = radio.work(of, exchange(of, mode, rank=4), bits=16, steps=60, batch=8)
-        assert todo.operations == pytest.approx(passes * of.flop * 60 * 8)
-        assert todo.up_bits == pytest.approx(exchange(of, mode, rank=4).up_bits(16))
+        duty = radio.work(of, exchange(of, mode, rank=4), bits=16, steps=60, batch=8)
+        assert duty.operations == pytest.approx(passes * of.flop * 60 * 8)
+        assert duty.up_bits == pytest.approx(exchange(of, mode, rank=4).up_bits(16))
 
 
 @pytest.mark.parametrize("seed", range(5))

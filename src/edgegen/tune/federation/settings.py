@@ -200,4 +200,5 @@ def parse(values: dict) -> FederatedSettings:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         reason = first["msg"].removeprefix("Value error, ")
+        reason += "" if first["type"] == "value_error" else f", got {first['input']!r}"
         raise ConfigError(f"{where}: {reason}" if where else reason, param=where or None) from None

@@ -114,14 +114,14 @@ def downlink_bps(sites: Sites) -> np.ndarray:
     return full_band(sites.downlink_hz, sites.server_w, sites.gain)[0]
 
 
-def before_sending(sites: Sites, todo: Work) -> np.ndarray:
+def before_sending(sites: Sites, duty: Work) -> np.ndarray:
     """Return the seconds float[K] until each site has something to send."""
-    return sites.start_s + todo.down_bits / downlink_bps(sites) + todo.operations / sites.flops
+    return sites.start_s + duty.down_bits / downlink_bps(sites) + duty.operations / sites.flops
 
 
 def round_cost(
     sites: Sites,
-    todo: Work,
+    duty: Work,
     shares: np.ndarray,
     *,
     asked: np.ndarray | None = None,
@@ -137,7 +137,7 @@ def round_cost(
     if not ((shares[asked] > 0) & (shares[asked] <= 1 + 1e-9)).all():
         raise InputError(f"every site that is asked needs a share in (0, 1], got {shares[asked]}", param="shares")
     rate = uplink_bps(sites, np.where(asked, shares, 1.0))
-    parts = (sites.start_s, todo.down_bits / downlink_bps(sites), todo.operations / sites.flops, todo.up_bits / rate)
+    parts = (sites.start_s, duty.down_bits / downlink_bps(sites), duty.operations / sites.flops, duty.up_bits / rate)
     start_s, down_s, compute_s, up_s = (np.where(asked, part, 0.0) for part in parts)
     ready_s = start_s + down_s
     in_time = asked & (ready_s + compute_s + up_s <= deadline_s)

@@ -154,12 +154,12 @@ def compare(problem: Problem) -> tuple[Plan, dict[str, Plan | None]]:
 
 def build(problem: Problem, setting: Setting, asked: np.ndarray, sharing: AbstractSharing) -> Plan:
     """Return the plan with these participants, bool[K], and this way to share; nothing is chosen."""
-    todo, sites = problem.work(setting), problem.sites
-    shares = sharing.shares(sites, todo, asked)
-    spent = cost.round_cost(sites, todo, shares, asked=asked)
+    duty, sites = problem.work(setting), problem.sites
+    shares = sharing.shares(sites, duty, asked)
+    spent = cost.round_cost(sites, duty, shares, asked=asked)
     value = float(sites.value[asked].sum())
     gain = problem.gain(value, rank=setting.rank, bits=setting.bits, steps=setting.steps, rounds=setting.rounds)
-    return Plan(asked, shares, setting, gain, spent, int(asked.sum()) * (todo.up_bits + todo.down_bits) / 8)
+    return Plan(asked, shares, setting, gain, spent, int(asked.sum()) * (duty.up_bits + duty.down_bits) / 8)
 
 
 def _settings(grid: Grid) -> Iterator[Setting]:
@@ -187,23 +187,23 @@ def _search(problem: Problem) -> Plan | None:
 
 def _fastest(problem: Problem, setting: Setting, need: float, most_s: float) -> np.ndarray | None:
     """Return the participants of the fastest round of this setting with value >= need; None if none ends by most_s."""
-    todo, energy_j = problem.work(setting), problem.limits.energy_j / setting.rounds
-    moments_s = problem.bands.moments(problem.sites, todo, most_s)
+    duty, energy_j = problem.work(setting), problem.limits.energy_j / setting.rounds
+    moments_s = problem.bands.moments(problem.sites, duty, most_s)
     if not len(moments_s):
         return None
 
     def works(by_s: float) -> np.ndarray | None:
-        return least_room(_burdens(problem, todo, by_s), need, energy_j=energy_j, least=problem.least_sites)
+        return least_room(_burdens(problem, duty, by_s), need, energy_j=energy_j, least=problem.least_sites)
 
     return problem.bands.earliest(works, moments_s, rising=bool(np.isinf(energy_j)))
 
 
-def _burdens(problem: Problem, todo: Work, by_s: float) -> Burdens:
+def _burdens(problem: Problem, duty: Work, by_s: float) -> Burdens:
     """What each site brings and takes if it is ready by then with the least share."""
-    shares, room = problem.bands.needed(problem.sites, todo, by_s)
+    shares, room = problem.bands.needed(problem.sites, duty, by_s)
     can = np.isfinite(room)
     usable = np.clip(np.where(can, shares, 1.0), 1e-300, 1.0)
-    energy_j = cost.round_cost(problem.sites, todo, usable).energy_j
+    energy_j = cost.round_cost(problem.sites, duty, usable).energy_j
     return Burdens(problem.sites.value, room, np.where(can, energy_j, np.inf))
 
 
@@ -213,10 +213,10 @@ def _reach(problem: Problem) -> Plan | None:
     for full, setting in sorted(((_full(problem, one), one) for one in _settings(problem.grid)), reverse=True):
         if best is not None and full <= best.gain:
             break
-        todo, energy_j = problem.work(setting), problem.limits.energy_j / setting.rounds
-        moments_s = problem.bands.moments(problem.sites, todo, problem.limits.time_s / setting.rounds)
+        duty, energy_j = problem.work(setting), problem.limits.energy_j / setting.rounds
+        moments_s = problem.bands.moments(problem.sites, duty, problem.limits.time_s / setting.rounds)
         for by_s in moments_s[-1:] if np.isinf(energy_j) else moments_s:
-            asked = most_value(_burdens(problem, todo, float(by_s)), energy_j=energy_j, least=problem.least_sites)
+            asked = most_value(_burdens(problem, duty, float(by_s)), energy_j=energy_j, least=problem.least_sites)
             made = None if asked is None else build(problem, setting, asked, problem.bands)
             if made and made.within(problem.limits) and (best is None or made.gain > best.gain):
                 best = made

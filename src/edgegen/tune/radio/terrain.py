@@ -33,6 +33,6 @@ def usual_round(
 ) -> tuple[float, Round]:
     """Return the bytes that a site sends and gets, and the cost of a round with everybody and equal shares of the band."""
     exchanged = exchange(sizes, mode, rank=rank, sites=len(sites))
-    todo = work(sizes, exchanged, bits=bits, steps=steps, batch=batch)
-    shares = EqualShares().shares(sites, todo, np.ones(len(sites), dtype=bool))
-    return (todo.up_bits + todo.down_bits) / 8, round_cost(sites, todo, shares)
+    duty = work(sizes, exchanged, bits=bits, steps=steps, batch=batch)
+    shares = EqualShares().shares(sites, duty, np.ones(len(sites), dtype=bool))
+    return (duty.up_bits + duty.down_bits) / 8, round_cost(sites, duty, shares)
